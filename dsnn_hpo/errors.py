@@ -1,0 +1,81 @@
+"""The exception tree of dsnn-hpo.
+
+::
+
+    DsnnHpoError
+    ├── InputError              what the user wrote or pointed at is wrong; exit code 2
+    │   ├── ExperimentError     the experiment file
+    │   ├── SearchSpaceError    the search-space file, or its fit to the task
+    │   ├── DataError           a data set is missing or malformed
+    │   ├── ModelError          no such network, or it cannot be built
+    │   └── RunFolderError      the run folder is in use, holds a run, or holds none
+    ├── JournalError            the journal is damaged; names the line
+    ├── TrackingError           the tracking server refused or is away
+    ├── WorkerError             a worker process died
+    └── TrialError              one trial failed by itself; becomes a failed Result
+        └── DivergedError       the loss became NaN or infinite
+
+Every message says what was wrong, where, and what would be right.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DsnnHpoError(Exception):
+    """The base of every exception that dsnn-hpo raises on purpose."""
+
+
+class InputError(DsnnHpoError):
+    """What the user wrote or pointed at is wrong."""
+
+
+class ExperimentError(InputError):
+    """The experiment file is wrong."""
+
+
+class SearchSpaceError(InputError):
+    """The search-space file is wrong, or does not fit the task."""
+
+
+class DataError(InputError):
+    """A data set is missing or malformed."""
+
+
+class ModelError(InputError):
+    """No such network, or it cannot be built with these arguments."""
+
+
+class RunFolderError(InputError):
+    """The run folder is in use, already holds a run, or holds none."""
+
+
+class JournalError(DsnnHpoError):
+    """The journal is damaged."""
+
+
+class TrackingError(DsnnHpoError):
+    """The tracking server refused or is away."""
+
+
+class WorkerError(DsnnHpoError):
+    """A worker process died."""
+
+
+class TrialError(DsnnHpoError):
+    """One trial failed by itself."""
+
+
+class DivergedError(TrialError):
+    """The training loss became NaN or infinite."""
+
+
+def one_of(value: object, allowed: Iterable[str]) -> str:
+    """Returns ``"'adm' (did you mean 'Adam'? allowed: Adam, SGD)"`` for use in an error message."""
+    options = sorted(allowed)
+    lowered = {option.lower(): option for option in options}
+    close = difflib.get_close_matches(str(value).lower(), lowered, n=1, cutoff=0.6)
+    hint = f"did you mean {lowered[close[0]]!r}? " if close else ""
+    return f"{value!r} ({hint}allowed: {', '.join(options) or 'none'})"

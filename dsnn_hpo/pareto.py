@@ -1,0 +1,128 @@
+"""Pareto dominance, fronts and hypervolume: pure functions of losses (smaller is better) and of results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from dsnn_hpo.trial import Objective, Result, TrialState
+
+Losses = npt.NDArray[np.float64]
+
+N_REFERENCE_RESULTS = 8
+REFERENCE_MARGIN = 0.1
+
+
+def non_dominated(losses: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    """Returns a mask, shape (n,), of the rows that no other row dominates; equal rows all stay.
+
+    Args:
+        losses: shape (n, m), smaller is better.
+    """
+    points = _as_points(losses)
+    no_worse = (points[:, None, :] <= points[None, :, :]).all(axis=2)
+    better = (points[:, None, :] < points[None, :, :]).any(axis=2)
+    return ~(no_worse & better).any(axis=0)
+
+
+def ranks(losses: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Returns the non-domination rank of each row, shape (n,), the front being 0 (NSGA-II, Deb et al. 2002)."""
+    points = _as_points(losses)
+    rank = np.full(len(points), -1, dtype=np.int64)
+    current = 0
+    while (left := np.flatnonzero(rank < 0)).size:
+        rank[left[non_dominated(points[left])]] = current
+        current += 1
+    return rank
+
+
+def hypervolume(losses: npt.ArrayLike, reference: npt.ArrayLike) -> float:
+    """Returns the volume dominated by the rows and bounded by ``reference``, in the product of their units.
+
+    Sweeps the last objective and recurses on the others (Fonseca et al. 2006, without its caching): exact for any
+    number of objectives, fast for the two to four of a search.
+
+    Args:
+        losses: shape (n, m); rows that do not dominate the reference count nothing.
+        reference: shape (m,), the worst point still of interest.
+    """
+    limit = np.asarray(reference, dtype=np.float64)
+    points = _as_points(losses, n_objectives=len(limit))
+    points = points[(points < limit).all(axis=1)]
+    if not len(points):
+        return 0.0
+    return _swept_volume(points[non_dominated(points)], limit)
+
+
+def _swept_volume(points: Losses, limit: Losses) -> float:
+    if points.shape[1] == 1:
+        return float(limit[0] - points.min())
+    points = points[np.argsort(points[:, -1], kind="stable")]
+    depths = np.diff(points[:, -1], append=limit[-1])
+    volume = 0.0
+    for n_included, depth in enumerate(depths, start=1):
+        if depth > 0:
+            slab = points[:n_included, :-1]
+            volume += float(depth) * _swept_volume(slab[non_dominated(slab)], limit[:-1])
+    return volume
+
+
+def _as_points(losses: npt.ArrayLike, n_objectives: int = 1) -> Losses:
+    points = np.asarray(losses, dtype=np.float64)
+    return points.reshape(0, n_objectives) if points.size == 0 else points
+
+
+def completed(results: Iterable[Result], fidelity: int | None = None) -> list[Result]:
+    """Returns the completed results, in order, of one fidelity or of all."""
+    done = (r for r in results if r.state is TrialState.COMPLETED)
+    return [r for r in done if fidelity is None or r.trial.fidelity == fidelity]
+
+
+def losses_of(results: Sequence[Result], objectives: Sequence[Objective]) -> Losses:
+    """Returns the results' objective losses, shape (n_results, n_objectives)."""
+    rows = [[o.loss(r.values[o.name]) for o in objectives] for r in results]
+    return np.asarray(rows, dtype=np.float64).reshape(len(results), len(objectives))
+
+
+def front(results: Iterable[Result], objectives: Sequence[Objective], fidelity: int) -> list[Result]:
+    """Returns the non-dominated results among those completed at exactly this fidelity, best first objective first.
+
+    Results of different fidelities are never compared. A configuration evaluated twice counts once, with its latest
+    result.
+    """
+    candidates = list({r.trial.key: r for r in completed(results, fidelity)}.values())
+    if not candidates:
+        return []
+    losses = losses_of(candidates, objectives)
+    kept = np.flatnonzero(non_dominated(losses))
+    return [candidates[i] for i in sorted(kept, key=lambda i: (tuple(losses[i]), candidates[i].trial.id))]
+
+
+def reference_point(results: Iterable[Result], objectives: Sequence[Objective]) -> Losses | None:
+    """Returns a reference point for the hypervolume, shape (m,), or None while too few results are known.
+
+    The worst value of the first completed results of a run, whatever their fidelity, and a margin of 10 % of their
+    range: it never moves afterwards, so that the hypervolume of a growing front only grows.
+    """
+    first = completed(results)[:N_REFERENCE_RESULTS]
+    if len(first) < N_REFERENCE_RESULTS:
+        return None
+    losses = losses_of(first, objectives)
+    worst, best = losses.max(axis=0), losses.min(axis=0)
+    spread = np.where(worst > best, worst - best, np.maximum(np.abs(worst), 1e-12))
+    return np.asarray(worst + REFERENCE_MARGIN * spread, dtype=np.float64)
+
+
+def knee(losses: npt.ArrayLike) -> int:
+    """Returns the row of a front farthest below the line (plane) between its extremes, objectives scaled to [0, 1].
+
+    The knee of Das (1999): the member whose neighbours cost most for what they gain.
+    """
+    points = _as_points(losses)
+    if not len(points):
+        raise ValueError("an empty front has no knee")
+    low, high = points.min(axis=0), points.max(axis=0)
+    scaled = (points - low) / np.where(high > low, high - low, 1.0)
+    return int(scaled.sum(axis=1).argmin())

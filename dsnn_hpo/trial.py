@@ -1,0 +1,162 @@
+"""The vocabulary of a search: objectives, trials, results. Plain frozen values, no behaviour beyond them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Literal
+
+Scalar = bool | int | float | str
+Config = Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """One figure to optimise; ``loss`` is the only place where a sign flips."""
+
+    name: str
+    goal: Literal["minimize", "maximize"]
+    unit: str
+    description: str
+
+    def loss(self, value: float) -> float:
+        """Returns the value as something to minimise."""
+        return value if self.goal == "minimize" else -value
+
+
+OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
+    {
+        o.name: o
+        for o in (
+            Objective("error", "minimize", "1", "share of misclassified validation samples, 0 to 1"),
+            Objective("inference_energy_j", "minimize", "J/1000 samples", "energy to classify 1,000 samples"),
+            Objective("train_energy_j", "minimize", "J", "energy of training, all rungs of the configuration"),
+            Objective("model_size_bytes", "minimize", "B", "parameters packed at their real bit widths"),
+            Objective("latency_ms", "minimize", "ms", "median time to classify one sample (batch size 1)"),
+            Objective("co2_g", "minimize", "g CO2eq", "emissions of training, all rungs of the configuration"),
+        )
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """A range of training lengths in epochs; successive rungs are a factor ``eta`` apart."""
+
+    min_epochs: int
+    max_epochs: int
+    eta: int = 3
+
+    def rungs(self) -> tuple[int, ...]:
+        """Returns the rungs in epochs, ascending, the last one ``max_epochs`` (eq. ``max / eta**k``, rounded)."""
+        n_steps = math.floor(math.log(self.max_epochs / self.min_epochs, self.eta) + 1e-9)
+        return tuple(max(1, round(self.max_epochs / self.eta**k)) for k in range(n_steps, -1, -1))
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What to run: a configuration, for ``fidelity`` epochs, with ``seed``; ids count from 0 in order of asking."""
+
+    id: int
+    config: Config
+    fidelity: int
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Returns a short hash of configuration and seed: equal for all rungs of one configuration."""
+        return config_key(self.config, self.seed)
+
+
+def config_key(config: Config, seed: int) -> str:
+    """Returns the first 12 hex digits of the SHA-256 of the configuration (keys sorted) and the seed."""
+    text = json.dumps([dict(sorted(config.items())), seed], separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class TrialState(StrEnum):
+    """How a trial ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One epoch of a training curve; ``number`` counts from 1."""
+
+    number: int
+    train_loss: float
+    validation_error: float
+    lr: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a trial: a completed one has values, a failed one has an error and no values.
+
+    ``values`` are measured on the validation split and guide the search; ``test_values`` are reported and never
+    seen by an optimizer. ``n_epochs`` counts the epochs trained for this result alone (a continued configuration
+    does not pay again for earlier rungs); ``provenance`` says how figures were obtained.
+    """
+
+    trial: Trial
+    state: TrialState
+    values: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    error: str | None = None
+    test_values: Mapping[str, float] = field(default_factory=dict)
+    curve: tuple[Epoch, ...] = ()
+    n_epochs: int = 0
+    energy_j: float = 0.0
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.state is TrialState.FAILED and (self.values or not self.error):
+            raise ValueError("a failed trial has an error and no values")
+        if self.state is TrialState.COMPLETED and (self.error or not self.values):
+            raise ValueError("a completed trial has values and no error")
+        bad = [name for name, value in self.values.items() if not math.isfinite(value)]
+        if bad:
+            raise ValueError(f"values must be finite: {', '.join(bad)}")
+
+
+def to_json(value: Trial | Result) -> dict[str, Any]:
+    """Returns a trial or result as JSON-serialisable dictionaries; the inverse of the two functions below."""
+    if isinstance(value, Trial):
+        config = dict(value.config)
+        return {"id": value.id, "config": config, "fidelity": value.fidelity, "seed": value.seed}
+    return {
+        "trial": to_json(value.trial),
+        "state": value.state.value,
+        "values": dict(value.values),
+        "seconds": value.seconds,
+        "error": value.error,
+        "test_values": dict(value.test_values),
+        "curve": [[e.number, e.train_loss, e.validation_error, e.lr, e.seconds] for e in value.curve],
+        "n_epochs": value.n_epochs,
+        "energy_j": value.energy_j,
+        "provenance": dict(value.provenance),
+    }
+
+
+def trial_from_json(data: Mapping[str, Any]) -> Trial:
+    """Returns the trial that ``to_json`` wrote; raises KeyError or TypeError on anything else."""
+    return Trial(int(data["id"]), dict(data["config"]), int(data["fidelity"]), int(data["seed"]))
+
+
+def result_from_json(data: Mapping[str, Any]) -> Result:
+    """Returns the result that ``to_json`` wrote; raises KeyError, TypeError or ValueError on anything else."""
+    fields = {k: v for k, v in data.items() if k not in ("trial", "state", "curve")}
+    return Result(
+        trial=trial_from_json(data["trial"]),
+        state=TrialState(data["state"]),
+        curve=tuple(Epoch(*row) for row in data["curve"]),
+        **fields,
+    )
