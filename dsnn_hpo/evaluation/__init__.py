@@ -1,0 +1,21 @@
+"""The target function of a search: a trial and a task in, a result out; what a worker runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dsnn_hpo.evaluation._config import TaskConfig
+
+if TYPE_CHECKING:
+    from dsnn_hpo.evaluation._evaluate import Task, evaluate
+
+__all__ = ["Task", "TaskConfig", "evaluate"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported at first use: reading an experiment file must not load torch.
+    if name in ("Task", "evaluate"):
+        from dsnn_hpo.evaluation import _evaluate
+
+        return getattr(_evaluate, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

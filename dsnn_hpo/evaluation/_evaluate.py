@@ -1,0 +1,166 @@
+"""The target function: build, convert, train to the trial's fidelity (from a checkpoint), measure."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+import traceback
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from dsnn_hpo.data import PreparedData, load_dataset, load_split, prepare
+from dsnn_hpo.energy import CodeCarbonMeter, EnergyConfig, Meter
+from dsnn_hpo.errors import DsnnHpoError
+from dsnn_hpo.evaluation._config import TaskConfig
+from dsnn_hpo.evaluation._inference import measure_inference_energy, measure_latency_ms
+from dsnn_hpo.evaluation._settings import Settings, settings_of
+from dsnn_hpo.models import build_model
+from dsnn_hpo.operators import convert_to_shift_, last_convolutions, n_convolutions, packed_size_bytes
+from dsnn_hpo.training import Checkpoint, error_rate, load_checkpoint, train
+from dsnn_hpo.trial import Result, Trial, TrialState
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """All that a worker must know to evaluate trials; small and picklable.
+
+    ``folder`` is the run folder: the split is read from it, checkpoints are kept in it. ``import_paths`` are searched
+    for the user's own network.
+    """
+
+    config: TaskConfig
+    objectives: tuple[str, ...]
+    max_epochs: int
+    energy: EnergyConfig
+    folder: Path
+    n_threads: int
+    import_paths: tuple[str, ...] = ()
+
+
+def evaluate(trial: Trial, task: Task) -> Result:
+    """Returns the result of a trial; whatever goes wrong in it becomes a failed result with its reason."""
+    started = time.monotonic()
+    try:
+        result = _evaluate(trial, task)
+    except DsnnHpoError as error:
+        result = _failed(trial, str(error))
+    except Exception as error:  # noqa: BLE001 - a trial's fault, of whatever kind, fails the trial and is recorded
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(frame.filename).name}:{frame.lineno}"
+        result = _failed(trial, f"{type(error).__name__}: {error} ({place})")
+    return replace(result, seconds=time.monotonic() - started)
+
+
+def _failed(trial: Trial, reason: str) -> Result:
+    return Result(trial, TrialState.FAILED, error=reason)
+
+
+def _evaluate(trial: Trial, task: Task) -> Result:
+    torch.set_num_threads(task.n_threads)
+    settings = settings_of(trial, task.config, task.max_epochs)
+    data = _prepared(task.config, task.folder)
+    meter = CodeCarbonMeter(task.energy)
+    # The first window pays for finding the sensors; it must not be charged to the training.
+    meter.begin()
+    meter.end()
+
+    network = build_network(settings, task, data, trial.seed)
+    checkpoint, n_epochs, energy_j = _train(network, trial, task, settings, data, meter)
+    values = {
+        "error": checkpoint.curve[-1].validation_error,
+        "model_size_bytes": float(packed_size_bytes(network)),
+        "train_energy_j": checkpoint.train_energy_j,
+        "co2_g": checkpoint.co2_g,
+    }
+    provenance = {}
+    if "inference_energy_j" in task.objectives:
+        batch_size = settings.training.test_batch_size
+        inference = measure_inference_energy(network, data, batch_size, meter, task.energy.window_s)
+        values["inference_energy_j"] = inference.energy_j
+        provenance["inference_energy_j"] = inference.method
+    if "latency_ms" in task.objectives:
+        values["latency_ms"] = measure_latency_ms(network, data)
+    test_values = {}
+    if trial.fidelity == task.max_epochs:
+        test_values["error"] = error_rate(network, data.test, data, settings.training.test_batch_size)
+    return Result(
+        trial,
+        TrialState.COMPLETED,
+        values=values,
+        test_values=test_values,
+        curve=checkpoint.curve,
+        n_epochs=n_epochs,
+        energy_j=energy_j,
+        provenance=provenance,
+    )
+
+
+def build_network(settings: Settings, task: Task, data: PreparedData, seed: int) -> nn.Module:
+    """Returns the untrained, converted network of a configuration; the seed fixes its initial weights."""
+    for path in task.import_paths:
+        if path not in sys.path:
+            sys.path.insert(0, path)
+    torch.manual_seed(seed)
+    network = build_model(task.config.model, data.input_shape, data.n_classes, settings.model_arguments)
+    depth = n_convolutions(network) if settings.shift_depth is None else settings.shift_depth
+    return convert_to_shift_(network, settings.shift, last_convolutions(network, depth), from_trained=False)
+
+
+def _train(
+    network: nn.Module, trial: Trial, task: Task, settings: Settings, data: PreparedData, meter: Meter
+) -> tuple[Checkpoint, int, float]:
+    """Returns the checkpoint at the trial's fidelity, the epochs trained for it now, and their energy in joules."""
+    n_epochs = min(trial.fidelity, settings.max_epochs or trial.fidelity)
+    folder = task.folder / "checkpoints" / trial.key
+    start = _latest_checkpoint(folder, n_epochs)
+    if start is not None and start.epoch == n_epochs:
+        network.load_state_dict(start.network_state)
+        return start, 0, 0.0
+    meter.begin()
+    try:
+        checkpoint = train(network, data, settings.training, n_epochs, start)
+    finally:
+        energy = meter.end()
+    checkpoint = replace(
+        checkpoint,
+        train_energy_j=(start.train_energy_j if start else 0.0) + energy.value_j,
+        co2_g=(start.co2_g if start else 0.0) + energy.co2_g,
+    )
+    _keep_checkpoint(checkpoint, folder)
+    return checkpoint, n_epochs - (start.epoch if start else 0), energy.value_j
+
+
+def _checkpoint_path(folder: Path, epoch: int) -> Path:
+    return folder / f"epoch-{epoch:05d}.pt"
+
+
+def _latest_checkpoint(folder: Path, n_epochs: int) -> Checkpoint | None:
+    candidates = sorted(path for path in folder.glob("epoch-*.pt") if path <= _checkpoint_path(folder, n_epochs))
+    return load_checkpoint(candidates[-1]) if candidates else None
+
+
+def _keep_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(_checkpoint_path(folder, checkpoint.epoch))
+    for path in folder.glob("epoch-*.pt"):
+        if path < _checkpoint_path(folder, checkpoint.epoch):
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+
+
+def _prepared(config: TaskConfig, folder: Path) -> PreparedData:
+    return _load_prepared(config.dataset, config.path, config.image_size, config.normalization, folder / "split.npz")
+
+
+@lru_cache(maxsize=1)
+def _load_prepared(
+    name: str, path: Path | None, image_size: int | None, normalization: Literal["standard", "imagenet"], split: Path
+) -> PreparedData:
+    # Once a worker, not once a trial.
+    return prepare(load_dataset(name, path, image_size), load_split(split), normalization)
