@@ -1,0 +1,37 @@
+"""The arithmetic of multiplication-free layers: functions of tensors, one file an op."""
+
+from __future__ import annotations
+
+from dsnn_hpo.kernels.fixed_point import (
+    FixedPointRounding,
+    fixed_point,
+    fixed_point_range,
+    fixed_point_reference,
+)
+from dsnn_hpo.kernels.power_of_two import (
+    ShiftType,
+    WeightRounding,
+    exponent_range,
+    power_of_two_ps,
+    power_of_two_ps_reference,
+    power_of_two_q,
+    power_of_two_q_reference,
+    straight_through_ps,
+    straight_through_q,
+)
+
+__all__ = [
+    "FixedPointRounding",
+    "ShiftType",
+    "WeightRounding",
+    "exponent_range",
+    "fixed_point",
+    "fixed_point_range",
+    "fixed_point_reference",
+    "power_of_two_ps",
+    "power_of_two_ps_reference",
+    "power_of_two_q",
+    "power_of_two_q_reference",
+    "straight_through_ps",
+    "straight_through_q",
+]

@@ -1,0 +1,30 @@
+"""Multiplication-free layers as modules, the conversion of float networks to them, and what training needs of them.
+
+After each optimizer step, training calls ``clamp_parameters_``; it adds ``regularization`` to the loss and builds its
+optimizer from ``parameter_groups``.
+"""
+
+from __future__ import annotations
+
+from dsnn_hpo.operators._config import ShiftConfig
+from dsnn_hpo.operators._convert import LayerFilter, convert_to_shift_, last_convolutions
+from dsnn_hpo.operators._count import n_convolutions, packed_size_bytes
+from dsnn_hpo.operators._fixed_point import FixedPoint
+from dsnn_hpo.operators._optimization import clamp_parameters_, parameter_groups, regularization
+from dsnn_hpo.operators._shift import ShiftConv2d, ShiftLayer, ShiftLinear
+
+__all__ = [
+    "FixedPoint",
+    "LayerFilter",
+    "ShiftConfig",
+    "ShiftConv2d",
+    "ShiftLayer",
+    "ShiftLinear",
+    "clamp_parameters_",
+    "convert_to_shift_",
+    "last_convolutions",
+    "n_convolutions",
+    "packed_size_bytes",
+    "parameter_groups",
+    "regularization",
+]

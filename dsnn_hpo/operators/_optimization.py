@@ -1,0 +1,62 @@
+"""What an optimizer must know of shift layers: parameter groups, the PS regulariser, the clamp after each step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dsnn_hpo.kernels import exponent_range
+from dsnn_hpo.operators._shift import ShiftLayer
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Returns optimizer groups: P and S of PS layers without weight decay, all else with ``weight_decay``.
+
+    P and S are regularised by ``regularization`` instead, as published (arXiv 1905.13298). Biases and batch
+    normalisation decay like weights, as published too. A group without parameters is left out.
+    """
+    coded = {parameter for layer in _ps_layers(model) for parameter in layer.weight_parameters}
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in model.parameters() if p not in coded], "weight_decay": weight_decay},
+        {"params": [p for p in model.parameters() if p in coded], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def regularization(model: nn.Module, weight_decay: float) -> Tensor:
+    """Returns ``weight_decay / 2 * sum((2**P)**2)`` over the unrounded P of all PS layers, a scalar; 0 without any.
+
+    To be added to the loss: the L2 penalty of the weights' magnitudes (arXiv 1905.13298, released code).
+    """
+    terms = [torch.exp2(2.0 * layer.shift).sum() for layer in _ps_layers(model)]
+    if not terms:
+        first = next(model.parameters(), torch.zeros(()))
+        return torch.zeros((), dtype=first.dtype, device=first.device)
+    return 0.5 * weight_decay * torch.stack(terms).sum()
+
+
+def clamp_parameters_(model: nn.Module) -> None:
+    """Returns nothing; limits, in place, |W| of Q layers and P of PS layers to the range of their codes.
+
+    To be called after each optimizer step. The values of the network do not change, since rounding limits them
+    too, but without it a parameter could wander far outside its range and take as long to come back. The sign of W is
+    kept and an exact zero becomes the smallest positive code, as in rounding; S is never limited (as published).
+    """
+    with torch.no_grad():
+        for layer in _shift_layers(model):
+            lowest, highest = exponent_range(layer.config.shift_type, layer.config.weight_bits)
+            if layer.config.shift_type == "PS":
+                layer.shift.clamp_(lowest, highest)
+            else:
+                magnitude = layer.weight.abs().clamp_(2.0**lowest, 2.0**highest)
+                layer.weight.copy_(torch.where(layer.weight < 0, -magnitude, magnitude))
+
+
+def _shift_layers(model: nn.Module) -> list[ShiftLayer]:
+    return [module for module in model.modules() if isinstance(module, ShiftLayer)]
+
+
+def _ps_layers(model: nn.Module) -> list[ShiftLayer]:
+    return [layer for layer in _shift_layers(model) if layer.config.shift_type == "PS"]

@@ -1,0 +1,189 @@
+"""Linear and convolutional layers whose weights are signed powers of two (DeepShift, arXiv 1905.13298)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dsnn_hpo.kernels import (
+    exponent_range,
+    power_of_two_ps_reference,
+    power_of_two_q_reference,
+    straight_through_ps,
+    straight_through_q,
+)
+from dsnn_hpo.operators._config import ShiftConfig
+from dsnn_hpo.operators._fixed_point import FixedPoint
+
+
+@dataclass(frozen=True, slots=True)
+class _RoundedWeight:
+    """A rounded weight and the parameters it came from, to tell whether it is still theirs."""
+
+    # Aliases: while they hold the memory, an equal address means the same memory.
+    sources: tuple[Tensor, ...]
+    versions: tuple[int, ...]
+    value: Tensor
+
+    def is_of(self, parameters: tuple[Tensor, ...]) -> bool:
+        same_memory = all(
+            (a.data_ptr(), a.dtype, a.device) == (p.data_ptr(), p.dtype, p.device)
+            for a, p in zip(self.sources, parameters, strict=True)
+        )
+        return same_memory and self.versions == tuple(p._version for p in parameters)
+
+
+class ShiftLayer(nn.Module):
+    """The abstract base of layers that hold a weight of signed powers of two and a fixed-point bias.
+
+    The parameters are ``weight`` (Q) or ``shift`` and ``sign`` (PS, the weight's shape), and ``bias`` or None;
+    ``state_dict`` holds nothing else. While evaluating, the rounded weight is computed once. It is computed again
+    after training, loading, moving, or any in-place change of a parameter, except one through ``parameter.data``,
+    which PyTorch does not record: call ``eval()`` after that.
+    """
+
+    # PS from scratch: P ~ U(this interval, cut to the range of the bits); the published 5-bit initialisation.
+    initial_shifts: ClassVar[tuple[float, float]]
+
+    def __init__(self, layer: nn.Linear | nn.Conv2d, config: ShiftConfig, *, from_trained: bool) -> None:
+        super().__init__()
+        weight, bias = cast("nn.Parameter", layer.weight), cast("nn.Parameter | None", layer.bias)
+        self.config = config
+        self.fixed_point = FixedPoint(
+            config.activation_integer_bits,
+            config.activation_fraction_bits,
+            config.activation_rounding,
+            stochastic=config.rounding == "stochastic",
+        )
+        if config.shift_type == "Q":
+            self.weight = weight
+        else:
+            shift, sign = _decomposed(weight, config) if from_trained else self._drawn(weight)
+            self.shift = nn.Parameter(shift, requires_grad=weight.requires_grad)
+            self.sign = nn.Parameter(sign, requires_grad=weight.requires_grad)
+        self.bias = bias
+        self._rounded: _RoundedWeight | None = None
+
+    @property
+    def weight_parameters(self) -> tuple[nn.Parameter, ...]:
+        """Returns (weight,) for Q, (shift, sign) for PS."""
+        return (self.weight,) if self.config.shift_type == "Q" else (self.shift, self.sign)
+
+    def quantized_weight(self) -> Tensor:
+        """Returns the weight of signed powers of two, with the gradient of ``kernels.power_of_two_q`` or ``_ps``."""
+        parameters = self.weight_parameters
+        if self.training or any(p.is_inference() for p in parameters):
+            # Inference tensors do not record their changes, so nothing could tell when to round them again.
+            value = self._round(parameters)
+        else:
+            if self._rounded is None or not self._rounded.is_of(parameters):
+                self._rounded = self._remember(parameters)
+            value = self._rounded.value
+        if self.config.shift_type == "Q":
+            return straight_through_q(self.weight, value)
+        return straight_through_ps(self.shift, self.sign, value)
+
+    def quantized_bias(self) -> Tensor | None:
+        """Returns the bias in the activations' fixed-point format, or None."""
+        return None if self.bias is None else cast("Tensor", self.fixed_point(self.bias))
+
+    def train(self, mode: bool = True) -> Self:
+        """Returns the layer itself, set to training or, with ``mode`` False, to evaluation."""
+        self._rounded = None
+        return super().train(mode)
+
+    def extra_repr(self) -> str:
+        """Returns weight shape and format for ``repr``."""
+        shape = "x".join(map(str, self.weight_parameters[0].shape))
+        return f"{shape}, {self.config.shift_type}, weight_bits={self.config.weight_bits}"
+
+    def _round(self, parameters: tuple[Tensor, ...]) -> Tensor:
+        rounding = self.config.rounding if self.training else "deterministic"
+        if self.config.shift_type == "Q":
+            return power_of_two_q_reference(parameters[0], self.config.weight_bits, rounding)
+        return power_of_two_ps_reference(parameters[0], parameters[1], self.config.weight_bits, rounding)
+
+    def _remember(self, parameters: tuple[Tensor, ...]) -> _RoundedWeight:
+        # A tensor made in inference mode could not be used for gradients afterwards.
+        with torch.inference_mode(False):
+            sources = tuple(p.detach() for p in parameters)
+            return _RoundedWeight(sources, tuple(p._version for p in parameters), self._round(parameters))
+
+    def _drawn(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        lowest, highest = exponent_range("PS", self.config.weight_bits)
+        low, high = (min(max(end, lowest), highest) for end in self.initial_shifts)
+        return torch.empty_like(weight).uniform_(low, high), torch.empty_like(weight).uniform_(-1.0, 1.0)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        self._rounded = None
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call, no-any-return]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_rounded": None}
+
+
+def _decomposed(weight: Tensor, config: ShiftConfig) -> tuple[Tensor, Tensor]:
+    lowest, highest = exponent_range("PS", config.weight_bits)
+    with torch.no_grad():
+        magnitude = weight.abs()
+        sign = torch.where(magnitude < 2.0 ** (lowest - 1), 0.0, torch.sign(weight))
+        return torch.log2(magnitude.clamp(2.0**lowest, 2.0**highest)), sign
+
+
+class ShiftLinear(ShiftLayer):
+    """A linear layer, ``y = fix(x) @ w~.T + fix(b)``, with the parameters of the float layer it is made from.
+
+    Q keeps the float layer's weight, from scratch too, so that a network's own initialisation stays; PS draws P and S
+    or, ``from_trained``, decomposes the weight: P = log2|W|, S = sign(W), zero below half the smallest code.
+    """
+
+    initial_shifts = (-14.0, 0.0)
+
+    def __init__(self, linear: nn.Linear, config: ShiftConfig, *, from_trained: bool = False) -> None:
+        super().__init__(linear, config, from_trained=from_trained)
+        self.in_features = linear.in_features
+        self.out_features = linear.out_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the layer's output, shape (..., out_features) for x of shape (..., in_features)."""
+        return F.linear(self.fixed_point(x), self.quantized_weight(), self.quantized_bias())
+
+
+class ShiftConv2d(ShiftLayer):
+    """A 2-D convolution, ``y = fix(x) * w~ + fix(b)``, with parameters and geometry of a float convolution.
+
+    Groups, stride, dilation, padding and padding mode are all those of the float layer. The weight starts as in
+    ``ShiftLinear``.
+    """
+
+    initial_shifts = (-10.0, -1.0)
+
+    def __init__(self, convolution: nn.Conv2d, config: ShiftConfig, *, from_trained: bool = False) -> None:
+        super().__init__(convolution, config, from_trained=from_trained)
+        self.in_channels = convolution.in_channels
+        self.out_channels = convolution.out_channels
+        self.kernel_size = convolution.kernel_size
+        self.stride = convolution.stride
+        self.padding = convolution.padding
+        self.dilation = convolution.dilation
+        self.groups = convolution.groups
+        self.padding_mode = convolution.padding_mode
+        self._border = list(convolution._reversed_padding_repeated_twice)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the layer's output, shape (n, out_channels, h', w') for x of shape (n, in_channels, h, w)."""
+        x = self.fixed_point(x)
+        weight, bias = self.quantized_weight(), self.quantized_bias()
+        if self.padding_mode == "zeros":
+            return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+        x = F.pad(x, self._border, mode=self.padding_mode)
+        return F.conv2d(x, weight, bias, self.stride, 0, self.dilation, self.groups)
+
+    def extra_repr(self) -> str:
+        """Returns weight shape, format and geometry for ``repr``."""
+        names = ("stride", "padding", "dilation", "groups")
+        return super().extra_repr() + "".join(f", {name}={getattr(self, name)}" for name in names)
