@@ -1,0 +1,19 @@
+"""Search spaces: ConfigSpace's own YAML, checked against what training and the model understand."""
+
+from dsnn_hpo.search_space._files import find_space, shipped_spaces
+from dsnn_hpo.search_space._hyperparameters import ALL_CONVOLUTIONS, HYPERPARAMETERS, Hyperparameter
+from dsnn_hpo.search_space._load import load_search_space, plain
+from dsnn_hpo.search_space._model_bound import ModelFacts
+from dsnn_hpo.search_space._safe_yaml import read_yaml
+
+__all__ = [
+    "ALL_CONVOLUTIONS",
+    "HYPERPARAMETERS",
+    "Hyperparameter",
+    "ModelFacts",
+    "find_space",
+    "load_search_space",
+    "plain",
+    "read_yaml",
+    "shipped_spaces",
+]

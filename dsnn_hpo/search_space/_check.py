@@ -1,0 +1,158 @@
+"""Checking the parts of a search-space file one by one, so that an error can name the part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from dsnn_hpo.errors import SearchSpaceError, one_of
+from dsnn_hpo.search_space._hyperparameters import Hyperparameter
+
+Item = dict[str, Any]
+
+FILE_KEYS = ("name", "hyperparameters", "conditions", "forbiddens", "format_version", "python_module_version")
+META_KEYS = ("optional", "upper")
+
+# Required keys of each type; the optional ones follow.
+_TYPES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = MappingProxyType(
+    {
+        "uniform_float": (("lower", "upper"), ("default_value", "log")),
+        "uniform_int": (("lower", "upper"), ("default_value", "log")),
+        "categorical": (("choices",), ("default_value", "weights")),
+        "ordinal": (("sequence",), ("default_value",)),
+        "constant": (("value",), ()),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in which file something stands, for the message of an error."""
+
+    file: Path
+    part: str
+
+    def fail(self, message: str) -> NoReturn:
+        """Raises SearchSpaceError with file, part and message."""
+        raise SearchSpaceError(f"{self.file}: {self.part}: {message}")
+
+
+def mapping(value: object, place: Place) -> Item:
+    """Returns the value if it is a mapping; raises SearchSpaceError otherwise."""
+    if not isinstance(value, dict):
+        place.fail(f"expected keys and values, got {short(value)}")
+    return value
+
+
+def sequence(value: object, place: Place) -> list[Any]:
+    """Returns the value if it is a list, an empty list for None; raises SearchSpaceError otherwise."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        place.fail(f"expected a list, got {short(value)}")
+    return value
+
+
+def keys(item: Item, required: Sequence[str], optional: Sequence[str], place: Place) -> None:
+    """Raises SearchSpaceError if a key is missing or unknown."""
+    for key in item:
+        if key not in required and key not in optional:
+            place.fail(f"unknown key {one_of(key, (*required, *optional))}")
+    for key in required:
+        if key not in item:
+            place.fail(f"key {key!r} is missing")
+
+
+def hyperparameter(item: Item, known: Hyperparameter, place: Place) -> None:
+    """Raises SearchSpaceError if the item does not describe legal values of a known hyperparameter."""
+    type_ = item.get("type")
+    if not isinstance(type_, str) or type_ not in _TYPES:
+        place.fail(f"unknown type {one_of(type_, _TYPES)}")
+    required, optional = _TYPES[type_]
+    keys(item, ("name", "type", *required), (*optional, "meta"), place)
+    _meta(item.get("meta"), place)
+    if type_.startswith("uniform"):
+        _range(item, known, place)
+    elif type_ == "constant":
+        _legal(item["value"], known, "value", place)
+    else:
+        _choices(item, known, place)
+
+
+def _meta(meta: object, place: Place) -> None:
+    if meta is None:
+        return
+    keys(mapping(meta, place), (), META_KEYS, place)
+    assert isinstance(meta, dict)
+    if not isinstance(meta.get("optional", False), bool):
+        place.fail(f"meta: optional must be true or false, not {meta['optional']!r}")
+    if meta.get("upper", "n_convolutions") != "n_convolutions":
+        place.fail(f"meta: upper must be {one_of(meta['upper'], ['n_convolutions'])}")
+
+
+def _range(item: Item, known: Hyperparameter, place: Place) -> None:
+    kind = item["type"].removeprefix("uniform_")
+    if not known.is_numeric:
+        allowed = ", ".join(known.choices) or known.kind
+        place.fail(f"is not a number, so it has no range; use type categorical (allowed: {allowed})")
+    if known.kind == "int" and kind == "float":
+        place.fail("takes whole numbers; use type uniform_int")
+    for bound in ("lower", "upper"):
+        _legal(item[bound], known, bound, place)
+        if kind == "int" and not isinstance(item[bound], int):
+            place.fail(f"{bound} {item[bound]!r} is not a whole number, as type uniform_int wants it")
+    lower, upper, default = item["lower"], item["upper"], item.get("default_value")
+    if lower == upper:
+        place.fail(f"lower and upper are both {lower!r}; use type constant")
+    if lower > upper:
+        place.fail(f"lower {lower!r} is above upper {upper!r}")
+    if not isinstance(item.get("log", False), bool):
+        place.fail(f"log must be true or false, not {item['log']!r}")
+    if item.get("log") and lower <= 0:
+        place.fail(f"a log scale needs a lower bound above 0, not {lower!r}")
+    if default is not None:
+        _legal(default, known, "default_value", place)
+        if not lower <= default <= upper:
+            place.fail(f"default_value {default!r} is not between lower {lower!r} and upper {upper!r}")
+
+
+def _choices(item: Item, known: Hyperparameter, place: Place) -> None:
+    key = "choices" if item["type"] == "categorical" else "sequence"
+    choices = sequence(item[key], place)
+    if not choices:
+        place.fail(f"{key} is empty")
+    for choice in choices:
+        _legal(choice, known, key, place)
+    repeated = next((c for c in choices if choices.count(c) > 1), None)
+    if repeated is not None:
+        place.fail(f"{key} names {repeated!r} more than once")
+    default = item.get("default_value")
+    if default is not None and default not in choices:
+        place.fail(f"default_value {one_of(default, map(str, choices))}")
+    if item.get("weights") is not None:
+        _weights(sequence(item["weights"], place), len(choices), place)
+
+
+def _weights(weights: list[Any], n_choices: int, place: Place) -> None:
+    for weight in weights:
+        is_number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+        if not (is_number and 0 <= weight < math.inf):
+            place.fail(f"weights must be numbers of at least 0, not {short(weight)}")
+    if len(weights) != n_choices or not any(weights):
+        place.fail(f"weights must be {n_choices} numbers, one for each choice, not all 0")
+
+
+def _legal(value: object, known: Hyperparameter, key: str, place: Place) -> None:
+    problem = known.problem(value)
+    if problem:
+        place.fail(f"{key}: {problem}")
+
+
+def short(value: object) -> str:
+    """Returns the value as text of at most 60 characters, for a message."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
