@@ -1,0 +1,20 @@
+"""Figures and tables of a run, made from its journal alone: the front, and the hypervolume over the cost."""
+
+from dsnn_hpo.report._html import front_html
+from dsnn_hpo.report._hypervolume import RunningHypervolume, hypervolume_series
+from dsnn_hpo.report._markdown import front_markdown
+from dsnn_hpo.report._png import front_png
+from dsnn_hpo.report._rows import front_json, front_rows
+from dsnn_hpo.report._save import ReportFiles, save_report
+
+__all__ = [
+    "ReportFiles",
+    "RunningHypervolume",
+    "front_html",
+    "front_json",
+    "front_markdown",
+    "front_png",
+    "front_rows",
+    "hypervolume_series",
+    "save_report",
+]

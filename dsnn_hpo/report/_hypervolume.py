@@ -1,0 +1,84 @@
+"""The hypervolume of the front over what the search has spent so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from dsnn_hpo import pareto
+from dsnn_hpo.journal import History
+from dsnn_hpo.trial import Objective, Result, TrialState
+
+
+class RunningHypervolume:
+    """The hypervolume of a run, result by result; ``value`` is None until there is a reference point.
+
+    Normalised by the box between the reference point and the best of each objective among the first completed
+    results (those that ``pareto.reference_point`` looks at): 1 is what a configuration would reach that is as good as the best of
+    them in everything, and a search that improves on them goes beyond. The box never moves, so that the figure
+    can be compared along one run; it cannot be compared between runs.
+
+    The front is the one at the highest fidelity reached so far. Fronts of two fidelities are not compared: when a
+    higher one opens, the figure stays until its front is better, and so it never falls.
+    """
+
+    def __init__(self, objectives: Sequence[Objective]) -> None:
+        self._objectives = objectives
+        self._first: list[Result] = []
+        self._fidelity = 0
+        self._losses: dict[str, pareto.Losses] = {}
+        self._reference: pareto.Losses | None = None
+        self._box = 0.0
+        self.n_epochs = 0
+        self.value: float | None = None
+
+    def add(self, result: Result) -> None:
+        """Takes the next result that was told, completed or failed."""
+        self.n_epochs += result.n_epochs
+        if result.state is not TrialState.COMPLETED:
+            return
+        if result.trial.fidelity > self._fidelity:
+            self._fidelity, self._losses = result.trial.fidelity, {}
+        news = result.trial.fidelity == self._fidelity and self._takes(result)
+        if self._reference is None:
+            self._first.append(result)
+            self._fix_reference()
+        elif news:
+            self._measure()
+
+    def _takes(self, result: Result) -> bool:
+        """Returns whether a result at the highest fidelity may raise the hypervolume, and keeps it."""
+        losses = pareto.losses_of([result], self._objectives)[0]
+        dominated = any((known <= losses).all() for known in self._losses.values())
+        self._losses[result.trial.key] = losses
+        return not dominated
+
+    def _fix_reference(self) -> None:
+        self._reference = pareto.reference_point(self._first, self._objectives)
+        if self._reference is not None:
+            ideal = pareto.losses_of(self._first, self._objectives).min(axis=0)
+            self._box = math.prod((self._reference - ideal).tolist())
+            self._measure()
+
+    def _measure(self) -> None:
+        assert self._reference is not None
+        points = np.stack(list(self._losses.values()))
+        volume = pareto.hypervolume(points, self._reference) / self._box
+        self.value = max(self.value or 0.0, volume)
+
+
+def hypervolume_series(history: History) -> list[tuple[int, float]]:
+    """Returns (epochs trained so far, hypervolume) after each result, once there is a reference point.
+
+    The epochs are those of all results, failed ones too. The hypervolume is relative (see ``RunningHypervolume``) and never falls.
+    The series ends with the last result told; it is empty while there is no reference point.
+    """
+    running = RunningHypervolume(history.objectives)
+    series = []
+    for result in history.results:
+        running.add(result)
+        if running.value is not None:
+            series.append((running.n_epochs, running.value))
+    return series
