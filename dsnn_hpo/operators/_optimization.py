@@ -38,11 +38,12 @@ def regularization(model: nn.Module, weight_decay: float) -> Tensor:
 
 
 def clamp_parameters_(model: nn.Module) -> None:
-    """Returns nothing; limits, in place, |W| of Q layers and P of PS layers to the range of their codes.
+    """Returns nothing; limits, in place, W of Q layers to [-1, 1] and P of PS layers to the range of its codes.
 
     To be called after each optimizer step. The values of the network do not change, since rounding limits them
-    too, but without it a parameter could wander far outside its range and take as long to come back. The sign of W is
-    kept and an exact zero becomes the smallest positive code, as in rounding; S is never limited (as published).
+    too, but without it a parameter could wander far outside its range and take as long to come back. S is never
+    limited, as published. The released code also lifts |W| to the smallest code after each step; here W passes
+    through zero freely, because a lifted W of few bits (2 bits: |W| >= 1/2) can hardly ever change its sign.
     """
     with torch.no_grad():
         for layer in _shift_layers(model):
@@ -50,8 +51,7 @@ def clamp_parameters_(model: nn.Module) -> None:
             if layer.config.shift_type == "PS":
                 layer.shift.clamp_(lowest, highest)
             else:
-                magnitude = layer.weight.abs().clamp_(2.0**lowest, 2.0**highest)
-                layer.weight.copy_(torch.where(layer.weight < 0, -magnitude, magnitude))
+                layer.weight.clamp_(-(2.0**highest), 2.0**highest)
 
 
 def _shift_layers(model: nn.Module) -> list[ShiftLayer]:

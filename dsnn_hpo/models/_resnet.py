@@ -1,0 +1,103 @@
+"""Residual networks (He et al., "Deep Residual Learning for Image Recognition", CVPR 2016)."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dsnn_hpo.models._blocks import (
+    InputShape,
+    conv_norm,
+    initialized,
+    is_large,
+    require_at_least,
+    strides_that_fit,
+)
+
+
+class SubsampledShortcut(nn.Module):
+    """A shortcut without parameters (option A): every ``stride``-th pixel, new channels zero."""
+
+    def __init__(self, n_new_channels: int, stride: int) -> None:
+        super().__init__()
+        self.n_new_channels = n_new_channels
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns x subsampled, with half of the new, zero channels before and half after its own."""
+        before = self.n_new_channels // 2
+        padding = (0, 0, 0, 0, before, self.n_new_channels - before)
+        return F.pad(x[:, :, :: self.stride, :: self.stride], padding)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int, *, projects: bool) -> None:
+        """Makes the block; ``projects`` chooses a 1x1 convolution (option B) where the shortcut changes shape."""
+        super().__init__()
+        self.conv1, self.norm1 = conv_norm(n_in, n_out, 3, stride=stride)
+        self.conv2, self.norm2 = conv_norm(n_out, n_out, 3)
+        self.shortcut: nn.Module = nn.Identity()
+        if n_in != n_out or stride > 1:
+            self.shortcut = (
+                nn.Sequential(*conv_norm(n_in, n_out, 1, stride=stride))
+                if projects
+                else SubsampledShortcut(n_out - n_in, stride)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the block's output, ``relu(f(x) + shortcut(x))``."""
+        residual = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        return F.relu(cast("Tensor", residual + self.shortcut(x)))
+
+
+def resnet20(input_shape: InputShape, n_classes: int, *, width: int = 16, depth: int = 3) -> nn.Module:
+    """Returns the CIFAR form: three stages of ``depth`` blocks, ``width``, 2 and 4 times ``width`` channels.
+
+    Option A shortcuts, so ``6 * depth + 1`` convolutions; depth 3 and width 16 are ResNet20. From 96x96 pixels the
+    first convolution has stride 2 and a pooling of stride 2 follows it.
+    """
+    require_at_least(1, width=width, depth=depth)
+    wanted = (2, 2, 1, 2, 2) if is_large(input_shape) else (1, 1, 1, 2, 2)
+    stem_stride, pool_stride, *stage_strides = strides_that_fit(input_shape, wanted)
+    stem: list[nn.Module] = [*conv_norm(input_shape[0], width, 3, stride=stem_stride), nn.ReLU()]
+    return _residual_network(stem, pool_stride, _stages(width, depth, stage_strides, projects=False), n_classes)
+
+
+def resnet18(input_shape: InputShape, n_classes: int, *, width: int = 64, depth: int = 2) -> nn.Module:
+    """Returns four stages of ``depth`` blocks with 1, 2, 4 and 8 times ``width`` channels, option B shortcuts.
+
+    Depth 2 is ResNet18, with 20 convolutions. Below 96x96 pixels in the CIFAR form (a first convolution of 3x3 and
+    stride 1, no pooling), from there in the ImageNet form (7x7, stride 2, then pooling of stride 2).
+    """
+    require_at_least(1, width=width, depth=depth)
+    large = is_large(input_shape)
+    wanted = (2, 2, 1, 2, 2, 2) if large else (1, 1, 1, 2, 2, 2)
+    stem_stride, pool_stride, *stage_strides = strides_that_fit(input_shape, wanted)
+    kernel_size = 7 if large else 3
+    stem: list[nn.Module] = [*conv_norm(input_shape[0], width, kernel_size, stride=stem_stride), nn.ReLU()]
+    return _residual_network(stem, pool_stride, _stages(width, depth, stage_strides, projects=True), n_classes)
+
+
+def _stages(width: int, depth: int, strides: list[int], *, projects: bool) -> list[ResidualBlock]:
+    blocks = []
+    n_in = width
+    for stage, first_stride in enumerate(strides):
+        n_out = width * 2**stage
+        for stride in [first_stride] + [1] * (depth - 1):
+            blocks.append(ResidualBlock(n_in, n_out, stride, projects=projects))
+            n_in = n_out
+    return blocks
+
+
+def _residual_network(
+    stem: list[nn.Module], pool_stride: int, blocks: list[ResidualBlock], n_classes: int
+) -> nn.Module:
+    if pool_stride > 1:
+        stem.append(nn.MaxPool2d(3, stride=pool_stride, padding=1))
+    n_features = blocks[-1].conv2.out_channels
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(n_features, n_classes)]
+    return initialized(nn.Sequential(nn.Sequential(*stem), nn.Sequential(*blocks), *head))
