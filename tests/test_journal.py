@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from dsnn_hpo.errors import JournalError
+from dsnn_hpo.journal import Asked, Header, Journal, Mark, Told, read
+from dsnn_hpo.trial import Fidelity, Result, Trial, TrialState
+
+HEADER = Header(
+    run_id="r1",
+    name="digits",
+    created=1.0,
+    experiment={"name": "digits"},
+    experiment_text="name: digits # ü\n",
+    objectives=("error", "inference_energy_j"),
+    fidelity=Fidelity(1, 9, 3),
+    versions={"smac": "2.4.1"},
+)
+
+
+def trial(id_: int, fidelity: int = 9) -> Trial:
+    return Trial(id_, {"lr": 0.1, "optimizer": "SGD"}, fidelity, seed=id_)
+
+
+def told(id_: int, error: float = 0.1, fidelity: int = 9) -> Told:
+    values = {"error": error, "inference_energy_j": 1.0}
+    return Told(Result(trial(id_, fidelity), TrialState.COMPLETED, values=values), 3.0)
+
+
+EVENTS = (Mark("started", 1.0), Asked(trial(0), 2.0), Asked(trial(1), 2.0), told(1))
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    with Journal.create(path, HEADER) as journal:
+        for event in EVENTS:
+            journal.append(event)
+    return path
+
+
+def test_what_was_written_is_read(path):
+    history = read(path)
+    assert history.header == HEADER
+    assert history.events == EVENTS
+    assert [t.id for t in history.in_flight] == [0]
+    assert [r.trial.id for r in history.results] == [1]
+    assert not history.finished
+
+
+def test_resuming_appends(path):
+    journal, history = Journal.resume(path)
+    with journal:
+        journal.append(Mark("finished", 9.0))
+    assert history.events == EVENTS
+    assert read(path).finished
+
+
+def test_a_second_journal_is_refused(path):
+    with pytest.raises(FileExistsError):
+        Journal.create(path, HEADER)
+
+
+def test_every_line_is_json_for_other_tools(path):
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["run", "started", "asked", "asked", "told"]
+
+
+def test_a_torn_last_line_is_dropped_at_any_byte(path):
+    data = path.read_bytes()
+    start = data.rindex(b"\n", 0, -1) + 1
+    for end in range(start + 1, len(data)):
+        path.write_bytes(data[:end])
+        with pytest.warns(UserWarning, match="line 5 is torn"):
+            journal, history = Journal.resume(path)
+        journal.close()
+        assert history.events == EVENTS[:-1]
+        assert path.read_bytes() == data[:start]
+
+
+def test_damage_elsewhere_names_the_line(path):
+    lines = path.read_bytes().splitlines(keepends=True)
+    rng = random.Random(0)
+    for number in range(1, len(lines)):
+        for _ in range(40):
+            position = rng.randrange(len(lines[number - 1]) - 1)
+            broken = bytearray(lines[number - 1])
+            broken[position] ^= 1 << rng.randrange(7)
+            if bytes(broken) == lines[number - 1] or b"\n" in broken[:-1] or b"\r" in broken:
+                continue
+            path.write_bytes(b"".join([*lines[: number - 1], bytes(broken), *lines[number:]]))
+            with pytest.raises(JournalError, match=f"line {number} is damaged"):
+                read(path)
+
+
+def test_a_missing_line_in_the_middle_of_a_line_pair_is_damage(path):
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + lines[1][:-1] + lines[2])
+    with pytest.raises(JournalError, match="line 2 is damaged"):
+        read(path)
+
+
+def test_an_empty_journal_and_a_missing_one_are_errors(tmp_path):
+    with pytest.raises(JournalError, match="no such journal"):
+        read(tmp_path / "none.jsonl")
+    empty = tmp_path / "empty.jsonl"
+    empty.touch()
+    with pytest.raises(JournalError, match="empty"):
+        read(empty)
+
+
+def test_another_format_is_refused(path):
+    path.write_bytes(b"")
+    from dsnn_hpo import journal as module
+
+    record = {**module._header_to_json(HEADER), "format": 99}
+    path.write_bytes(module._encode(record))
+    with pytest.raises(JournalError, match="format 99 is not 1"):
+        read(path)
+
+
+def test_running_time_leaves_pauses_out(path):
+    journal, _ = Journal.resume(path)
+    with journal:
+        journal.append(Mark("resumed", 100.0))
+        journal.append(Mark("finished", 110.0))
+    assert read(path).running_s == pytest.approx((3.0 - 1.0) + 10.0)
+
+
+def test_front_is_that_of_the_highest_fidelity_reached(path):
+    journal, _ = Journal.resume(path)
+    with journal:
+        journal.append(told(2, error=0.01, fidelity=3))
+    assert [r.trial.id for r in read(path).front()] == [1]
