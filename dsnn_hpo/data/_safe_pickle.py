@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def read_pickled_dict(data: bytes, path: Path) -> dict[str, Any]:
     Raises DataError naming ``path`` if the pickle is damaged or names anything but NumPy's arrays.
     """
     try:
+        _check_sizes(data)
         content = _Unpickler(io.BytesIO(data), encoding="bytes").load()
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
@@ -41,6 +43,15 @@ def read_pickled_dict(data: bytes, path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{path}: holds a {type(content).__name__}, expected a dictionary")
     return {_text(key): _array(value) for key, value in content.items()}
+
+
+def _check_sizes(data: bytes) -> None:
+    # The reader below reserves memory for the lengths and the memo's numbers that a pickle declares, however large.
+    # Walking through it runs nothing and raises ValueError on a length beyond the data's end.
+    for opcode, argument, _ in pickletools.genops(data):
+        is_number_of_memory = opcode.name.endswith("PUT") or opcode.name == "FRAME"
+        if is_number_of_memory and isinstance(argument, int) and argument > len(data):
+            raise DataError(f"refused: the pickle declares {argument} in {len(data)} bytes")
 
 
 class _Dtype:

@@ -48,10 +48,11 @@ class Split:
 def load_split(path: Path) -> Split:
     """Returns the split that ``Split.save`` wrote; raises DataError if there is none or it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # Opened here: of a damaged file NumPy would leave it open.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             train, validation, test = (arrays[name] for name in ("train", "validation", "test"))
             test_is_pool = bool(arrays["test_is_pool"])
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: is not a readable split ({error})") from error
     for part in (train, validation, test):
         if part.dtype != np.int64 or part.ndim != 1:
@@ -130,7 +131,7 @@ def _sizes(
             n_validation = min(n_validation, round(n_train * validation_fraction / (1 - sum(taken))))
     n_left = n_pool - n_test
     if n_train is None:
-        n_train = n_left - n_validation
+        n_train = max(0, n_left - n_validation)
     if n_train + n_validation > n_left:
         raise DataError(
             f"n_train={n_train} and n_validation={n_validation} images cannot be had: the pool of {n_pool} "

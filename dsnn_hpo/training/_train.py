@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from dsnn_hpo.data import PreparedData, Samples, batches
 from dsnn_hpo.errors import DivergedError, TrialError
-from dsnn_hpo.operators import parameter_groups, regularization
+from dsnn_hpo.operators import clamp_parameters_, parameter_groups, regularization
 from dsnn_hpo.training._checkpoint import Checkpoint
 from dsnn_hpo.training._optimizers import optimizer_family
 from dsnn_hpo.training._settings import TrainingSettings
@@ -155,6 +155,7 @@ def _step_(network: nn.Module, optimizer: Optimizer, batch: tuple[Tensor, Tensor
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
+    clamp_parameters_(network)
     return cross_entropy.item()
 
 
