@@ -63,9 +63,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
         FileNotFoundError: there is no file.
     """
     try:
+        # Torch also reads formats of old, with warnings; ours are archives.
+        with path.open("rb") as stream:
+            if not zipfile.is_zipfile(stream):
+                raise ValueError("it is no archive")
         content = torch.load(path, map_location="cpu", weights_only=True)
-        if content["format"] != FORMAT:
-            raise ValueError(f"its format is {content['format']!r}, expected {FORMAT}")
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise ValueError(f"it is not of format {FORMAT}")
         return Checkpoint(
             epoch=content["epoch"],
             network_state=content["network_state"],
