@@ -10,7 +10,7 @@ import torch
 from dsnn_hpo.errors import TrialError
 from dsnn_hpo.training import OPTIMIZERS, error_rate, load_checkpoint, train
 
-LR = {"SGD": 0.05, "Adadelta": 1.0, "Adagrad": 0.02, "RAdam": 0.02}
+LR = {"SGD": 0.05, "Adadelta": 1.0, "Adagrad": 0.02, "RAdam": 0.05, "Ranger": 0.05}
 
 
 def flat(value, prefix=""):
