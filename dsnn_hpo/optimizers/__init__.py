@@ -1,0 +1,44 @@
+"""Optimizers: engines that propose configurations and fidelities, behind one protocol of ask and tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ConfigSpace import ConfigurationSpace
+
+from dsnn_hpo.optimizers._config import OptimizerConfig, OptunaConfig, RandomConfig, SmacConfig
+from dsnn_hpo.optimizers._plan import Plan, plan
+from dsnn_hpo.optimizers._protocol import Optimizer
+from dsnn_hpo.trial import Fidelity, Objective
+
+__all__ = [
+    "Optimizer",
+    "OptimizerConfig",
+    "OptunaConfig",
+    "Plan",
+    "RandomConfig",
+    "SmacConfig",
+    "make_optimizer",
+    "plan",
+]
+
+
+def make_optimizer(
+    config: OptimizerConfig,
+    space: ConfigurationSpace,
+    objectives: Sequence[Objective],
+    fidelity: Fidelity,
+    seed: int,
+) -> Optimizer:
+    """Returns a fresh optimizer of the configured engine, which is imported only now; ``space`` is left untouched."""
+    if isinstance(config, SmacConfig):
+        from dsnn_hpo.optimizers.smac import SmacOptimizer
+
+        return SmacOptimizer(config, space, objectives, fidelity, seed)
+    if isinstance(config, OptunaConfig):
+        from dsnn_hpo.optimizers.optuna import OptunaOptimizer
+
+        return OptunaOptimizer(config, space, objectives, fidelity, seed)
+    from dsnn_hpo.optimizers.random import RandomOptimizer
+
+    return RandomOptimizer(config, space, fidelity, seed)

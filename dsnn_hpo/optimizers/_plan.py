@@ -1,0 +1,54 @@
+"""What an optimizer will do, told before it does it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from dsnn_hpo.optimizers._config import OptimizerConfig, SmacConfig
+from dsnn_hpo.trial import Fidelity
+
+Rung = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The brackets of one round, in order; the engine repeats rounds until the budget is spent.
+
+    Attributes:
+        brackets: for each bracket its rungs (n_configs, epochs), from short to long trainings.
+    """
+
+    brackets: tuple[tuple[Rung, ...], ...]
+
+    @property
+    def n_trainings(self) -> int:
+        """Returns the number of trials in a round."""
+        return sum(n_configs for bracket in self.brackets for n_configs, _ in bracket)
+
+    @property
+    def n_epochs(self) -> int:
+        """Returns the epochs trained in a round: a promoted configuration continues and pays the difference only."""
+        return sum(
+            n_configs * (epochs - previous)
+            for bracket in self.brackets
+            for (n_configs, epochs), previous in zip(bracket, [0, *(e for _, e in bracket)], strict=False)
+        )
+
+
+def plan(config: OptimizerConfig, fidelity: Fidelity) -> Plan:
+    """Returns the brackets of one round: Hyperband's for SMAC, one training at full fidelity for the other engines.
+
+    Bracket s of Hyperband starts ``ceil(eta**s (s_max + 1) / (s + 1))`` configurations at ``max_epochs / eta**s`` and
+    promotes one in eta (Li et al. 2018, algorithm 1, with SMAC's rounding up).
+    """
+    if not isinstance(config, SmacConfig):
+        return Plan((((1, fidelity.max_epochs),),))
+    rungs = fidelity.rungs()
+    s_max = len(rungs) - 1
+    brackets = []
+    for s in range(s_max, -1, -1):
+        n_initial = math.ceil(fidelity.eta**s * (s_max + 1) / (s + 1))
+        n_configs = [n_initial // fidelity.eta**stage for stage in range(s + 1)]
+        brackets.append(tuple(zip(n_configs, rungs[s_max - s :], strict=True)))
+    return Plan(tuple(brackets))
