@@ -6,6 +6,7 @@ from torch import nn
 
 from dsnn_hpo.models import MODELS, build_model, n_convolutions
 from dsnn_hpo.models._blocks import strides_that_fit
+from dsnn_hpo.models._mobilenet import _scaled
 from dsnn_hpo.models._resnet import SubsampledShortcut
 from dsnn_hpo.operators import ShiftConfig, ShiftLayer, convert_to_shift_
 
@@ -178,3 +179,17 @@ def test_every_network_runs_fully_converted(name):
     output.sum().backward()
     layers = [m for m in model.modules() if isinstance(m, ShiftLayer)]
     assert all(m.sign.grad.abs().sum() > 0 for m in layers)
+
+
+def test_mobilenet_v2s_channels_are_multiples_of_8_that_lose_at_most_a_tenth():
+    assert [_scaled(16, width) for width in (0.05, 0.5, 0.7, 0.9, 1.0, 1.4)] == [8, 8, 16, 16, 16, 24]
+    assert all(_scaled(c, w / 20) >= 0.9 * c * w / 20 for c in (16, 24, 32, 320) for w in range(1, 41))
+
+
+def test_vggs_last_pooling_takes_the_maximum():
+    model = build_model("vgg11", CIFAR, 10, {})
+    pooled = model[:-2](x := torch.randn(2, *CIFAR))
+    last_maps = model.eval()[:-3](x)
+    assert last_maps.shape[-2:] == (2, 2)
+    assert pooled.shape == (2, 512, 1, 1)
+    torch.testing.assert_close(model[:-2](x), last_maps.amax((2, 3), keepdim=True))
