@@ -24,7 +24,7 @@ def non_dominated(losses: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     points = _as_points(losses)
     no_worse = (points[:, None, :] <= points[None, :, :]).all(axis=2)
     better = (points[:, None, :] < points[None, :, :]).any(axis=2)
-    return ~(no_worse & better).any(axis=0)
+    return np.asarray(~(no_worse & better).any(axis=0))
 
 
 def ranks(losses: npt.ArrayLike) -> npt.NDArray[np.int64]:

@@ -79,4 +79,6 @@ def check_country(code: str) -> None:
     known = DataSource().get_global_energy_mix_data()
     if code not in known:
         close = [name for name in known if name[:2] == code[:2]] or sorted(known)[:5]
-        raise ExperimentError(f"no electricity mix is known for country {one_of(code, close)}, among {len(known)} others")
+        raise ExperimentError(
+            f"no electricity mix is known for country {one_of(code, close)}, among {len(known)} others"
+        )

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from dsnn_hpo.evaluation._config import TaskConfig
 
 if TYPE_CHECKING:
-    from dsnn_hpo.evaluation._evaluate import Task, evaluate
+    from dsnn_hpo.evaluation._evaluate import Task, add_import_paths, evaluate, output_shape
 
-__all__ = ["Task", "TaskConfig", "evaluate"]
+__all__ = ["Task", "TaskConfig", "add_import_paths", "evaluate", "output_shape"]
 
 
 def __getattr__(name: str) -> Any:
     # Imported at first use: reading an experiment file must not load torch.
-    if name in ("Task", "evaluate"):
+    if name in __all__:
         from dsnn_hpo.evaluation import _evaluate
 
         return getattr(_evaluate, name)

@@ -26,17 +26,28 @@ class TaskConfig(BaseModel):
         default=None, description="where the data set lies: a folder or an archive; relative to the experiment file"
     )
     model_arguments: dict[str, Scalar] = Field(
-        default_factory=dict, description="fixed arguments of the network, e.g. {width: 16}; searched ones go into the space"
+        default_factory=dict,
+        description="fixed arguments of the network, e.g. {width: 16}; searched ones go into the space",
     )
     batch_size: int | None = Field(
-        default=None, ge=2, le=65536, description="training batch size, where the search space does not search it (then 64)"
+        default=None,
+        ge=2,
+        le=65536,
+        description="training batch size, where the search space does not search it (then 64)",
     )
-    image_size: int | None = Field(default=None, ge=8, le=1024, description="images are resized to this many pixels square")
+    image_size: int | None = Field(
+        default=None, ge=8, le=1024, description="images are resized to this many pixels square"
+    )
     n_train: int | None = Field(default=None, ge=2, description="train on this many images instead of all")
-    n_validation: int | None = Field(default=None, ge=2, description="validate on this many images instead of a fraction")
+    n_validation: int | None = Field(
+        default=None, ge=2, description="validate on this many images instead of a fraction"
+    )
     validation_fraction: float = Field(default=0.2, gt=0.0, lt=1.0, description="share of the images that validate")
     test_fraction: float = Field(
-        default=0.2, gt=0.0, lt=1.0, description="share of the images that test, where the set has no test images of its own"
+        default=0.2,
+        gt=0.0,
+        lt=1.0,
+        description="share of the images that test, where the set has no test images of its own",
     )
     normalization: Literal["standard", "imagenet"] = Field(
         default="standard", description="by the training split's own mean and deviation, or by ImageNet's"
@@ -45,5 +56,6 @@ class TaskConfig(BaseModel):
         default=(), description="applied to training batches: horizontal flip, padded random crop, cutout"
     )
     schedule: Literal["cosine", "constant"] = Field(
-        default="cosine", description="learning rate over the maximal fidelity, where the search space does not search it"
+        default="cosine",
+        description="learning rate over the maximal fidelity, where the search space does not search it",
     )

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +24,7 @@ from dsnn_hpo.evaluation._settings import Settings, settings_of
 from dsnn_hpo.models import build_model
 from dsnn_hpo.operators import convert_to_shift_, last_convolutions, n_convolutions, packed_size_bytes
 from dsnn_hpo.training import Checkpoint, error_rate, load_checkpoint, train
-from dsnn_hpo.trial import Result, Trial, TrialState
+from dsnn_hpo.trial import Config, Result, Trial, TrialState
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +64,12 @@ def _failed(trial: Trial, reason: str) -> Result:
 
 def _evaluate(trial: Trial, task: Task) -> Result:
     torch.set_num_threads(task.n_threads)
+    add_import_paths(task.import_paths)
     settings = settings_of(trial, task.config, task.max_epochs)
     data = _prepared(task.config, task.folder)
     meter = CodeCarbonMeter(task.energy)
-    # The first window pays for finding the sensors; it must not be charged to the training.
-    meter.begin()
-    meter.end()
-
-    network = build_network(settings, task, data, trial.seed)
+    _warm_up(meter)
+    network = _build_network(settings, task, data, trial.seed)
     checkpoint, n_epochs, energy_j = _train(network, trial, task, settings, data, meter)
     values = {
         "error": checkpoint.curve[-1].validation_error,
@@ -101,15 +100,34 @@ def _evaluate(trial: Trial, task: Task) -> Result:
     )
 
 
-def build_network(settings: Settings, task: Task, data: PreparedData, seed: int) -> nn.Module:
+def add_import_paths(paths: Iterable[str]) -> None:
+    """Lets modules in these folders be imported, after all others: a user's file must not hide a library's."""
+    sys.path.extend(path for path in paths if path not in sys.path)
+
+
+def output_shape(config: Config, task: Task, data: PreparedData) -> tuple[int, ...]:
+    """Returns the shape that a configuration's network gives for two blank images, without training it."""
+    settings = settings_of(Trial(0, config, task.max_epochs, seed=0), task.config, task.max_epochs)
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        network = _build_network(settings, task, data, seed=0).eval()
+        return tuple(network(torch.zeros(2, *data.input_shape)).shape)
+
+
+def _build_network(settings: Settings, task: Task, data: PreparedData, seed: int) -> nn.Module:
     """Returns the untrained, converted network of a configuration; the seed fixes its initial weights."""
-    for path in task.import_paths:
-        if path not in sys.path:
-            sys.path.insert(0, path)
     torch.manual_seed(seed)
     network = build_model(task.config.model, data.input_shape, data.n_classes, settings.model_arguments)
     depth = n_convolutions(network) if settings.shift_depth is None else settings.shift_depth
     return convert_to_shift_(network, settings.shift, last_convolutions(network, depth), from_trained=False)
+
+
+def _warm_up(meter: Meter) -> None:
+    """Finds the sensors and loads what a first optimizer step loads, a second or two that no training is to be charged."""
+    meter.begin()
+    meter.end()
+    parameter = nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    torch.optim.Adam([parameter]).step()
 
 
 def _train(

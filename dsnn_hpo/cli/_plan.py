@@ -1,0 +1,66 @@
+"""Printing the plan of an experiment: brackets and rungs as configurations x epochs, trainings, epochs."""
+
+from __future__ import annotations
+
+import math
+
+from rich.table import Table
+
+from dsnn_hpo.cli._console import console
+from dsnn_hpo.experiment import Experiment
+from dsnn_hpo.optimizers import Plan, plan
+
+
+def print_plan(experiment: Experiment) -> None:
+    """Prints what a run of the experiment will do."""
+    config = experiment.config
+    steps = plan(config.optimizer, config.rungs)
+    out = console()
+    split = experiment.split
+    shape = "x".join(map(str, experiment.dataset.input_shape))
+    out.print(
+        f"{config.name}: {config.task.model} on {config.task.dataset} ({shape}, {len(experiment.dataset.classes)} classes)",
+        markup=False,
+    )
+    out.print(
+        f"images: {len(split.train)} to train, {len(split.validation)} to validate, {len(split.test)} to test",
+        markup=False,
+    )
+    names = ", ".join(f"{h.name}" for h in experiment.space.values())
+    out.print(f"search space: {len(experiment.space)} hyperparameters: {names}", markup=False)
+    out.print(f"objectives: {', '.join(f'{o.goal} {o.name} ({o.unit})' for o in experiment.objectives)}", markup=False)
+    out.print(_bracket_table(steps, config.optimizer.name))
+    out.print(_totals(steps, experiment), markup=False)
+
+
+def _bracket_table(steps: Plan, optimizer: str) -> Table:
+    table = Table(title=f"One round of {optimizer}: configurations x epochs", title_justify="left")
+    n_rungs = max(len(bracket) for bracket in steps.brackets)
+    table.add_column("bracket", justify="right")
+    for rung in range(n_rungs):
+        table.add_column(f"rung {rung + 1}", justify="right")
+    table.add_column("trainings", justify="right")
+    table.add_column("epochs", justify="right")
+    for number, bracket in enumerate(steps.brackets, start=1):
+        one = Plan((bracket,))
+        cells = [f"{n} x {epochs}" for n, epochs in bracket]
+        cells += [""] * (n_rungs - len(cells))
+        table.add_row(str(number), *cells, str(one.n_trainings), str(one.n_epochs))
+    return table
+
+
+def _totals(steps: Plan, experiment: Experiment) -> str:
+    budget, max_epochs = experiment.config.budget, experiment.config.fidelity.max_epochs
+    rounds = []
+    if budget.trials is not None:
+        rounds.append(budget.trials / steps.n_trainings)
+    if budget.full_trainings is not None:
+        rounds.append(budget.full_trainings * max_epochs / steps.n_epochs)
+    limit = f"; at most {budget.wall_time_s:g} s" if budget.wall_time_s is not None else ""
+    a_round = f"a round: {steps.n_trainings} trainings, {steps.n_epochs} epochs"
+    if not rounds:
+        return f"{a_round}; rounds until the time is over{limit}"
+    n_rounds = min(rounds)
+    n_trainings = math.ceil(n_rounds * steps.n_trainings)
+    n_epochs = math.ceil(n_rounds * steps.n_epochs)
+    return f"{a_round}\nin all: {n_rounds:.3g} rounds, {n_trainings} trainings, about {n_epochs} epochs{limit}"

@@ -1,0 +1,53 @@
+"""The experiment file, its parts, and running it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dsnn_hpo.experiment._folder import RunFolder, default_folder, read_run
+from dsnn_hpo.experiment._front import FrontMember, front_members
+from dsnn_hpo.experiment.config import ExperimentConfig, config_of
+
+if TYPE_CHECKING:
+    from dsnn_hpo.experiment._build import Experiment, build
+    from dsnn_hpo.experiment._drive import Driver, Observer, replay, spent
+    from dsnn_hpo.experiment._mirror import serve_ui
+    from dsnn_hpo.experiment._run import Outcome, RunInterrupted, resume, run, start
+
+_LAZY = {
+    **dict.fromkeys(("Driver", "Observer", "replay", "spent"), "_drive"),
+    **dict.fromkeys(("Experiment", "build"), "_build"),
+    "serve_ui": "_mirror",
+    **dict.fromkeys(("Outcome", "RunInterrupted", "resume", "run", "start"), "_run"),
+}
+
+__all__ = [
+    "Driver",
+    "Experiment",
+    "ExperimentConfig",
+    "FrontMember",
+    "Observer",
+    "Outcome",
+    "RunFolder",
+    "RunInterrupted",
+    "build",
+    "config_of",
+    "default_folder",
+    "front_members",
+    "read_run",
+    "replay",
+    "resume",
+    "run",
+    "serve_ui",
+    "spent",
+    "start",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported at first use: these load torch, and the command line must start fast.
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(f"dsnn_hpo.experiment.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,118 @@
+"""From an experiment's description to its parts, everything checked that can be, before the first trial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import ConfigSpace
+
+from dsnn_hpo import models
+from dsnn_hpo.data import Dataset, Split, check_dataset, load_dataset, make_split, prepare
+from dsnn_hpo.energy import check_country
+from dsnn_hpo.errors import DsnnHpoError, ExperimentError, InputError, ModelError, one_of
+from dsnn_hpo.evaluation import Task, add_import_paths, output_shape
+from dsnn_hpo.experiment.config import ExperimentConfig
+from dsnn_hpo.search_space import ModelFacts, load_search_space, plain
+from dsnn_hpo.tracking import check_uri
+from dsnn_hpo.trial import OBJECTIVES, Config, Objective
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """A checked experiment, ready to run."""
+
+    config: ExperimentConfig
+    space: ConfigSpace.ConfigurationSpace
+    dataset: Dataset
+    split: Split
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """Returns the objectives, in the order of the experiment file."""
+        return tuple(OBJECTIVES[name] for name in self.config.objectives)
+
+    def task(self, folder: Path) -> Task:
+        """Returns what workers must know, for a run in ``folder``."""
+        config = self.config
+        return Task(
+            config=config.task.model_copy(update={"path": config.data_path}),
+            objectives=config.objectives,
+            max_epochs=config.fidelity.max_epochs,
+            energy=config.energy,
+            folder=folder.resolve(),
+            n_threads=config.execution.threads_per_worker,
+            import_paths=(str(config.folder),),
+        )
+
+
+def build(config: ExperimentConfig, space_file: Path | None = None) -> Experiment:
+    """Returns the experiment's parts.
+
+    Args:
+        config: the experiment.
+        space_file: the search space to use instead of the one that the experiment names (a run's own copy).
+
+    Raises:
+        InputError: the data are missing, the space does not fit the network, or anything else that would fail later.
+    """
+    if config.tracking.uri is not None:
+        check_uri(config.tracking.uri)
+    check_country(config.energy.country)
+    check_dataset(config.task.dataset, config.data_path)
+    space_file = space_file or config.space_path
+    dataset = load_dataset(config.task.dataset, config.data_path, config.task.image_size)
+    split = make_split(
+        dataset,
+        config.seed,
+        n_train=config.task.n_train,
+        n_validation=config.task.n_validation,
+        validation_fraction=config.task.validation_fraction,
+        test_fraction=config.task.test_fraction,
+    )
+    space = load_search_space(space_file, _model_facts(config, dataset), config.seed)
+    _check_settled_once(config, space)
+    experiment = Experiment(config, space, dataset, split)
+    _check_default_runs(experiment)
+    return experiment
+
+
+def _model_facts(config: ExperimentConfig, dataset: Dataset) -> ModelFacts:
+    task = config.task
+    add_import_paths([str(config.folder)])
+    offered = dict(models.model_arguments(task.model))
+    for name in task.model_arguments:
+        if name not in offered:
+            raise ModelError(f"task.model_arguments: {task.model} has no argument {one_of(name, offered)}")
+    searched = {name: default for name, default in offered.items() if name not in task.model_arguments}
+
+    def count(arguments: Config) -> int:
+        settled = {**task.model_arguments, **arguments}
+        return models.n_convolutions(task.model, dataset.input_shape, len(dataset.classes), settled)
+
+    return ModelFacts(name=task.model, arguments=searched, n_convolutions=count)
+
+
+def _check_settled_once(config: ExperimentConfig, space: ConfigSpace.ConfigurationSpace) -> None:
+    if config.task.batch_size is not None and "batch_size" in space:
+        raise ExperimentError(
+            f"task.batch_size: {config.task.batch_size} is set here, and the search space {config.search_space} searches "
+            "batch_size too; remove one of them"
+        )
+
+
+def _check_default_runs(experiment: Experiment) -> None:
+    """Passes two images through the space's default configuration: a network that cannot run fails here, not later."""
+    config = experiment.config
+    default = plain(experiment.space.get_default_configuration())
+    data = prepare(experiment.dataset, experiment.split, config.task.normalization)
+    try:
+        shape = output_shape(default, experiment.task(config.folder), data)
+    except InputError:
+        raise
+    except (DsnnHpoError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"task.model: {config.task.model} with the default configuration {default}: {error}"
+        ) from error
+    if shape != (2, data.n_classes):
+        raise ModelError(f"task.model: {config.task.model} returns shape {shape}, not {(2, data.n_classes)}")

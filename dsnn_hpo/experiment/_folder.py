@@ -1,0 +1,100 @@
+"""A run's folder: what lies where in it, and the lock that keeps a second driver out."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from dsnn_hpo.errors import RunFolderError
+from dsnn_hpo.journal import History, read
+
+DEFAULT_ROOT = Path("runs")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The places in a run folder."""
+
+    path: Path
+
+    @property
+    def journal(self) -> Path:
+        """Returns the journal's file."""
+        return self.path / "journal.jsonl"
+
+    @property
+    def experiment(self) -> Path:
+        """Returns the copy of the experiment file."""
+        return self.path / "experiment.yaml"
+
+    @property
+    def space(self) -> Path:
+        """Returns the copy of the search space's file."""
+        return self.path / "search_space.yaml"
+
+    @property
+    def split(self) -> Path:
+        """Returns the train/validation/test split."""
+        return self.path / "split.npz"
+
+    @property
+    def report(self) -> Path:
+        """Returns the folder of figures and tables."""
+        return self.path / "report"
+
+    def create(self) -> None:
+        """Makes the folder; raises RunFolderError if it holds a run or anything else."""
+        if self.journal.exists():
+            raise RunFolderError(f"{self.path} already holds a run; continue it with: dsnn-hpo resume {self.path}")
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise RunFolderError(f"{self.path} exists and is not an empty folder; choose another one with --out")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"{self.path}: cannot make the run folder: {error.strerror}") from None
+
+    def require_run(self) -> None:
+        """Checks that the folder holds a run; raises RunFolderError otherwise."""
+        if not self.journal.exists():
+            found = "there is no such folder" if not self.path.exists() else "it has no journal.jsonl"
+            raise RunFolderError(f"{self.path} holds no run: {found}")
+
+    def lock(self) -> IO[str]:
+        """Returns the open lock file; the lock ends with it, or with the process, however that dies.
+
+        Raises:
+            RunFolderError: another driver is at work in this folder; names its process.
+        """
+        file = (self.path / "lock").open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            file.close()
+            raise RunFolderError(f"{self.path} is in use by another dsnn-hpo (process {owner})") from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        return file
+
+
+def default_folder(name: str) -> Path:
+    """Returns a folder for a new run: ``runs/NAME/TIME``, local time to the second, with a number if that is taken."""
+    base = DEFAULT_ROOT / name / time.strftime("%Y%m%d-%H%M%S")
+    path, n_taken = base, 1
+    while path.exists():
+        n_taken += 1
+        path = base.with_name(f"{base.name}-{n_taken}")
+    return path
+
+
+def read_run(path: str | Path) -> History:
+    """Returns what a run's journal holds, also while it is running; raises RunFolderError or JournalError."""
+    folder = RunFolder(Path(path))
+    folder.require_run()
+    return read(folder.journal)

@@ -1,0 +1,111 @@
+"""What was wrong with an experiment file, said so that it can be mended: file, line, key path, value, what is allowed."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from dsnn_hpo.errors import one_of
+
+MAX_SHOWN = 8
+MAX_VALUE_CHARACTERS = 80
+
+Location = tuple[int | str, ...]
+
+
+def explain(error: ValidationError, data: Mapping[str, Any], model: type[BaseModel], source: Path | None) -> str:
+    """Returns one line for each fault, at most eight, in the order of the file.
+
+    Args:
+        error: what pydantic found.
+        data: the mapping that was validated.
+        model: the model that it was validated against.
+        source: the file it came from, or None when it was made in Python.
+    """
+    lines = _line_numbers(source) if source else {}
+    faults: dict[tuple[int, str], str] = {}
+    for detail in error.errors(include_url=False):
+        path = _path_in_data(detail["loc"], data)
+        line = lines.get(path) or lines.get(path[:-1])
+        place = f"{source}:{line}" if source and line else f"{source or 'experiment'}"
+        key = ".".join(str(part) for part in path) or "the experiment"
+        faults.setdefault((line or 0, key), f"{place}: {key}: {_fault(detail, path, model)}")
+    shown = [faults[where] for where in sorted(faults)[:MAX_SHOWN]]
+    if len(faults) > MAX_SHOWN:
+        shown.append(f"... and {len(faults) - MAX_SHOWN} more")
+    return "\n".join(shown)
+
+
+def _fault(detail: Any, path: Location, model: type[BaseModel]) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"unknown key {one_of(str(path[-1]), _keys_at(model, path[:-1]))}"
+    if kind == "missing":
+        return "missing; this key is needed"
+    if kind in ("literal_error", "union_tag_invalid"):
+        allowed = str(context.get("expected") or context.get("expected_tags")).replace(" or ", ", ")
+        value = detail["input"] if kind == "literal_error" else context["tag"]
+        return f"wrong value {one_of(value, [word.strip(chr(39) + ' ') for word in allowed.split(',')])}"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{message[0].lower()}{message[1:]} (got {_shown(detail['input'])})"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= MAX_VALUE_CHARACTERS else f"{text[:MAX_VALUE_CHARACTERS]}..."
+
+
+def _path_in_data(location: Location, data: Any) -> Location:
+    """Returns the part of pydantic's location that exists in the data; it adds names of union members of its own."""
+    path: list[int | str] = []
+    for position, part in enumerate(location):
+        is_key = isinstance(data, Mapping) and (part in data or position == len(location) - 1)
+        if is_key:
+            path.append(part)
+            data = data.get(part)
+        elif isinstance(data, Sequence) and not isinstance(data, str) and isinstance(part, int):
+            path.append(part)
+            data = data[part] if part < len(data) else None
+    return tuple(path)
+
+
+def _keys_at(model: type[BaseModel], path: Location) -> list[str]:
+    """Returns the keys that are allowed below a path, over all members of a union."""
+    models = [model]
+    for part in path:
+        models = [inner for m in models if part in m.model_fields for inner in _models_in(m.model_fields[str(part)])]
+    return sorted({name for m in models for name in m.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    annotation = getattr(annotation, "annotation", annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (Union, types.UnionType, Annotated, tuple, list):
+        return [model for argument in get_args(annotation) for model in _models_in(argument)]
+    return []
+
+
+def _line_numbers(source: Path) -> dict[Location, int]:
+    """Returns the line of every key of a YAML file, counting from 1."""
+    numbers: dict[Location, int] = {}
+
+    def visit(node: yaml.Node, path: Location) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                numbers[(*path, key.value)] = key.start_mark.line + 1
+                visit(value, (*path, key.value))
+        elif isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                numbers[(*path, index)] = item.start_mark.line + 1
+                visit(item, (*path, index))
+
+    root = yaml.compose(source.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    if root is not None:
+        visit(root, ())
+    return numbers

@@ -1,0 +1,195 @@
+"""Running and resuming experiments: the effects around the loop (folder, lock, signals, mirror, report)."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from dsnn_hpo import report
+from dsnn_hpo.data import load_split
+from dsnn_hpo.errors import DsnnHpoError, JournalError
+from dsnn_hpo.evaluation import evaluate
+from dsnn_hpo.execution import LocalExecutor
+from dsnn_hpo.experiment._build import Experiment, build
+from dsnn_hpo.experiment._drive import Driver, Observer, replay
+from dsnn_hpo.experiment._folder import RunFolder, default_folder
+from dsnn_hpo.experiment._front import FrontMember, front_members
+from dsnn_hpo.experiment._mirror import open_run_mirror
+from dsnn_hpo.experiment.config import FOLDER_KEY, ExperimentConfig, config_of
+from dsnn_hpo.journal import Header, History, Journal
+from dsnn_hpo.optimizers import make_optimizer
+from dsnn_hpo.tracking import MirrorStatus
+
+LIBRARIES = ("dsnn-hpo", "torch", "smac", "ConfigSpace", "optuna", "codecarbon", "mlflow", "numpy", "scikit-learn")
+MIRROR_TIMEOUT_S = 60.0
+MIRROR_TIMEOUT_INTERRUPTED_S = 5.0
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM stopped a run; it can be resumed."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"interrupted; continue with: dsnn-hpo resume {folder}")
+        self.folder = folder
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished run: its folder, its history, and whether the tracking server has it all."""
+
+    folder: RunFolder
+    history: History
+    mirror: MirrorStatus
+
+
+def run(config: ExperimentConfig, out: str | Path | None = None) -> list[FrontMember]:
+    """Returns the Pareto front that a new run of the experiment finds, ordered by the first objective.
+
+    Args:
+        config: the experiment.
+        out: the run folder; by default ``runs/NAME/TIME``.
+
+    Raises:
+        InputError: something is wrong with the experiment, its data or the folder.
+        DsnnHpoError: no trial completed.
+        RunInterrupted: Ctrl-C or SIGTERM; ``resume`` continues.
+    """
+    return front_members(start(config, out).history)
+
+
+def start(config: ExperimentConfig, out: str | Path | None = None, observers: Sequence[Observer] = ()) -> Outcome:
+    """Returns the outcome of a new run; raises like ``run``. Observers are shown its history after each event."""
+    folder = RunFolder(Path(out) if out is not None else default_folder(config.name))
+    experiment = build(config)
+    folder.create()
+    with folder.lock():
+        shutil.copyfile(config.space_path, folder.space)
+        folder.experiment.write_text(_text_of(config), encoding="utf-8")
+        experiment.split.save(folder.split)
+        header = _header(config)
+        with Journal.create(folder.journal, header) as new:
+            return _session(experiment, folder, new, History(header, ()), observers)
+
+
+def resume(path: str | Path, observers: Sequence[Observer] = ()) -> Outcome:
+    """Returns the outcome of an old run, carried on from where its journal ends; trials in flight run again.
+
+    A finished run is only mirrored and reported again.
+
+    Raises:
+        RunFolderError: the folder holds no run, or another driver is at work in it.
+        JournalError: the journal is damaged, or the optimizer does not repeat its proposals.
+        DsnnHpoError, RunInterrupted: as for ``run``.
+    """
+    folder = RunFolder(Path(path))
+    folder.require_run()
+    with folder.lock():
+        opened, history = Journal.resume(folder.journal)
+        with opened:
+            config = config_of(history.header)
+            experiment = build(config, folder.space)
+            _check_split(experiment, folder)
+            return _session(experiment, folder, opened, history, observers)
+
+
+def _session(
+    experiment: Experiment, folder: RunFolder, opened: Journal, history: History, observers: Sequence[Observer]
+) -> Outcome:
+    config = experiment.config
+    mirror = open_run_mirror(config, folder)
+    executor = LocalExecutor(config.execution.workers, config.execution.threads_per_worker)
+    optimizer = make_optimizer(config.optimizer, experiment.space, experiment.objectives, config.rungs, config.seed)
+    target = partial(evaluate, task=experiment.task(folder.path))
+    driver = Driver(optimizer, executor, target, opened, history, [mirror, *observers])
+    is_new = not history.events
+    timeout_s = MIRROR_TIMEOUT_INTERRUPTED_S
+    try:
+        if not history.finished:
+            replay(optimizer, history)
+            driver.mark("started" if is_new else "resumed")
+            with _stop_signals() as should_stop:
+                _drive_to_the_end(driver, config, folder, should_stop)
+        timeout_s = MIRROR_TIMEOUT_S
+    finally:
+        executor.close(wait=False)
+        report.save_report(driver.history, folder.report)
+        mirror.update(driver.history)
+        status = mirror.close(timeout_s)
+    return Outcome(folder, driver.history, status)
+
+
+def _drive_to_the_end(
+    driver: Driver, config: ExperimentConfig, folder: RunFolder, should_stop: Callable[[], bool]
+) -> None:
+    try:
+        driver.drive(config.budget, should_stop)
+        if not should_stop() and not any(r.values for r in driver.history.results):
+            raise DsnnHpoError("no trial completed")
+    except DsnnHpoError as error:
+        driver.mark("failed", str(error))
+        raise
+    if should_stop():
+        driver.mark("interrupted")
+        raise RunInterrupted(folder.path)
+    driver.mark("finished")
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Yields a function that says whether Ctrl-C or SIGTERM came; a second one ends the process as usual."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop.is_set
+        return
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def request_stop(number: int, _frame: object) -> None:
+        stop.set()
+        signal.signal(number, previous[signal.Signals(number)])
+
+    for number in previous:
+        signal.signal(number, request_stop)
+    try:
+        yield stop.is_set
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _header(config: ExperimentConfig) -> Header:
+    return Header(
+        run_id=uuid.uuid4().hex,
+        name=config.name,
+        created=time.time(),
+        experiment={**config.model_dump(mode="json"), FOLDER_KEY: str(config.folder)},
+        experiment_text=_text_of(config),
+        objectives=config.objectives,
+        fidelity=config.rungs,
+        versions={"python": platform.python_version(), **{n: importlib.metadata.version(n) for n in LIBRARIES}},
+    )
+
+
+def _text_of(config: ExperimentConfig) -> str:
+    return config.text or yaml.safe_dump(config.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
+
+
+def _check_split(experiment: Experiment, folder: RunFolder) -> None:
+    """Checks that the data are those of the run: results on other splits must not be mixed into one front."""
+    kept, now = load_split(folder.split), experiment.split
+    if not all(np.array_equal(getattr(kept, part), getattr(now, part)) for part in ("train", "validation", "test")):
+        raise JournalError(
+            f"{folder.split}: the data set has changed since the run began; its results cannot be continued"
+        )

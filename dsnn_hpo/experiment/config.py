@@ -1,0 +1,161 @@
+"""The schema of `experiment.yaml`, and reading one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from dsnn_hpo.energy import EnergyConfig
+from dsnn_hpo.errors import ExperimentError, one_of
+from dsnn_hpo.evaluation import TaskConfig
+from dsnn_hpo.execution import ExecutionConfig
+from dsnn_hpo.experiment._messages import explain
+from dsnn_hpo.journal import Header
+from dsnn_hpo.optimizers import OptimizerConfig
+from dsnn_hpo.search_space import find_space, read_yaml
+from dsnn_hpo.tracking import TrackingConfig
+from dsnn_hpo.trial import OBJECTIVES, Fidelity
+
+# Beside the experiment's own keys in a journal's header: where its relative paths start.
+FOLDER_KEY = "folder"
+
+
+class FidelityConfig(BaseModel):
+    """How long configurations train, in epochs; rungs are a factor ``eta`` apart."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min_epochs: int = Field(ge=1, le=100_000, description="the shortest training")
+    max_epochs: int = Field(ge=1, le=100_000, description="the longest training; the front consists of these")
+    eta: int = Field(default=3, ge=2, le=100, description="one in eta configurations goes on to the next rung")
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.min_epochs > self.max_epochs:
+            raise ValueError(f"min_epochs {self.min_epochs} is above max_epochs {self.max_epochs}")
+        return self
+
+
+class BudgetConfig(BaseModel):
+    """When the search ends: at whichever of these comes first; at least one is needed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    trials: int | None = Field(default=None, ge=1, le=10_000_000, description="trials, every rung counting as one")
+    full_trainings: float | None = Field(
+        default=None, gt=0, le=1e6, description="epochs trained in all, divided by max_epochs"
+    )
+    wall_time_s: float | None = Field(
+        default=None, gt=0, le=1e9, description="seconds; trials that run when they are over are finished"
+    )
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> Self:
+        if self.trials is None and self.full_trainings is None and self.wall_time_s is None:
+            raise ValueError("give at least one of trials, full_trainings, wall_time_s")
+        return self
+
+
+def _known_objective(name: str) -> str:
+    if name not in OBJECTIVES:
+        raise ValueError(f"unknown objective {one_of(name, OBJECTIVES)}")
+    return name
+
+
+def _all_different(names: tuple[str, ...]) -> tuple[str, ...]:
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"given twice: {', '.join(repeated)}")
+    return names
+
+
+class ExperimentConfig(BaseModel):
+    """An experiment: what is learnt, what is searched, for which objectives, and how far."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, title="dsnn-hpo experiment")
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100, description="letters, digits, and any of _ . -"
+    )
+    task: TaskConfig
+    search_space: str = Field(
+        description="a file in ConfigSpace's YAML, relative to this one, or the name of a shipped space: dsnn, dsnn_paper"
+    )
+    objectives: Annotated[
+        tuple[Annotated[str, AfterValidator(_known_objective)], ...], AfterValidator(_all_different)
+    ] = Field(
+        min_length=1,
+        max_length=4,
+        description="; ".join(f"{o.name}: {o.description} ({o.unit})" for o in OBJECTIVES.values()),
+        json_schema_extra={"items": {"enum": list(OBJECTIVES)}},
+    )
+    fidelity: FidelityConfig
+    optimizer: OptimizerConfig = Field(default="smac", validate_default=True)
+    budget: BudgetConfig
+    execution: ExecutionConfig = ExecutionConfig()
+    energy: EnergyConfig = EnergyConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="fixes splits, proposals, initial weights, batches")
+
+    _folder: Path = PrivateAttr(default_factory=Path.cwd)
+    _text: str = PrivateAttr(default="")
+
+    @property
+    def folder(self) -> Path:
+        """Returns the folder that relative paths and the user's own network are looked for in."""
+        return self._folder
+
+    @property
+    def text(self) -> str:
+        """Returns the experiment as it was written; empty if it was made in Python."""
+        return self._text
+
+    @property
+    def rungs(self) -> Fidelity:
+        """Returns the fidelity range as the search's own type."""
+        return Fidelity(self.fidelity.min_epochs, self.fidelity.max_epochs, self.fidelity.eta)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """Returns the experiment that a YAML file describes.
+
+        Raises:
+            ExperimentError: the file cannot be read, or a key is unknown, missing or has a wrong value; the message
+                names file, line, key path, the value and what is allowed.
+        """
+        file = Path(path)
+        data = read_yaml(file, ExperimentError)
+        if not isinstance(data, dict):
+            kind = type(data).__name__ if data is not None else "nothing"
+            raise ExperimentError(f"{file}: an experiment is a mapping of keys to values; this file holds {kind}")
+        config = cls.from_mapping(data, file.parent.resolve(), file)
+        config._text = file.read_text(encoding="utf-8")
+        return config
+
+    @classmethod
+    def from_mapping(cls, data: dict[str, Any], folder: Path, source: Path | None = None) -> Self:
+        """Returns the experiment that a mapping describes; relative paths in it start from ``folder``."""
+        try:
+            config = cls.model_validate(data)
+        except ValidationError as error:
+            raise ExperimentError(explain(error, data, cls, source)) from None
+        config._folder = folder
+        return config
+
+    @property
+    def data_path(self) -> Path | None:
+        """Returns where the data set lies, as an absolute path, or None for the set's own default."""
+        path = self.task.path
+        return None if path is None else (self._folder / path.expanduser()).resolve()
+
+    @property
+    def space_path(self) -> Path:
+        """Returns the search space's file; raises SearchSpaceError if there is none."""
+        return find_space(self.search_space, self._folder)
+
+
+def config_of(header: Header) -> ExperimentConfig:
+    """Returns the experiment that a journal's header holds."""
+    data = dict(header.experiment)
+    return ExperimentConfig.from_mapping(data, Path(data.pop(FOLDER_KEY)))
