@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from ConfigSpace import ConfigurationSpace
+from typing import TYPE_CHECKING
 
 from dsnn_hpo.optimizers._config import OptimizerConfig, OptunaConfig, RandomConfig, SmacConfig
 from dsnn_hpo.optimizers._plan import Plan, plan
 from dsnn_hpo.optimizers._protocol import Optimizer
 from dsnn_hpo.trial import Fidelity, Objective
+
+if TYPE_CHECKING:
+    from ConfigSpace import ConfigurationSpace
 
 __all__ = [
     "Optimizer",

@@ -28,7 +28,7 @@ from optuna.trial import TrialState as OptunaState
 
 from dsnn_hpo.errors import SearchSpaceError
 from dsnn_hpo.optimizers._config import OptunaConfig
-from dsnn_hpo.optimizers._protocol import OpenTrials
+from dsnn_hpo.optimizers._protocol import OpenTrials, identity
 from dsnn_hpo.search_space import plain
 from dsnn_hpo.trial import Fidelity, Objective, Result, Scalar, Trial, TrialState
 
@@ -52,7 +52,7 @@ class OptunaOptimizer:
         self._space.seed(seed)
         self._objectives = tuple(objectives)
         self._max_epochs = fidelity.max_epochs
-        self._known: set[Configuration] = set()
+        self._known: set[str] = set()
         self._is_exhausted = False
         self._open: OpenTrials[optuna.trial.Trial] = OpenTrials(seed)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -85,19 +85,19 @@ class OptunaOptimizer:
         trial = self._study.ask()
         values = {name: _suggest(trial, hyperparameter) for name, hyperparameter in self._space.items()}
         try:
-            configuration = deactivate_inactive_hyperparameters(values, self._space)
+            config = plain(deactivate_inactive_hyperparameters(values, self._space))
         except ForbiddenValueError:
-            configuration = None
-        if configuration is None or configuration in self._known:
+            config = None
+        if config is None or identity(config) in self._known:
             self._study.tell(trial, state=OptunaState.FAIL)
             return None
-        self._known.add(configuration)
-        return self._open.open(plain(configuration), self._max_epochs, trial)
+        self._known.add(identity(config))
+        return self._open.open(config, self._max_epochs, trial)
 
     def _propose_any(self) -> Trial | None:
         for _ in range(MAX_SAMPLES):
             configuration = self._space.sample_configuration()
-            if configuration not in self._known:
+            if identity(plain(configuration)) not in self._known:
                 self._enqueue(configuration)
                 return self._propose()
         self._is_exhausted = True

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 
-from ConfigSpace import Configuration, ConfigurationSpace
+from ConfigSpace import ConfigurationSpace
 
 from dsnn_hpo.optimizers._config import RandomConfig
-from dsnn_hpo.optimizers._protocol import OpenTrials
+from dsnn_hpo.optimizers._protocol import OpenTrials, identity
 from dsnn_hpo.search_space import plain
-from dsnn_hpo.trial import Fidelity, Result, Trial
+from dsnn_hpo.trial import Config, Fidelity, Result, Trial
 
 MAX_REPEATS = 1000
 """After this many known configurations in a row a finite space counts as exhausted."""
@@ -22,9 +22,9 @@ class RandomOptimizer:
         self._space = copy.deepcopy(space)
         self._space.seed(seed)
         self._max_epochs = fidelity.max_epochs
-        self._known: set[Configuration] = set()
+        self._known: set[str] = set()
         self._is_exhausted = False
-        self._first = self._space.get_default_configuration() if config.evaluate_default else None
+        self._first: Config | None = plain(self._space.get_default_configuration()) if config.evaluate_default else None
         self._open: OpenTrials[None] = OpenTrials(seed)
 
     def ask(self) -> Trial | None:
@@ -33,16 +33,16 @@ class RandomOptimizer:
         if proposal is None:
             self._is_exhausted = True
             return None
-        self._known.add(proposal)
-        return self._open.open(plain(proposal), self._max_epochs, None)
+        self._known.add(identity(proposal))
+        return self._open.open(proposal, self._max_epochs, None)
 
     def tell(self, result: Result) -> None:
         """Notes that a trial ended; random search learns nothing from it."""
         self._open.close(result.trial)
 
-    def _sample(self) -> Configuration | None:
+    def _sample(self) -> Config | None:
         for _ in range(0 if self._is_exhausted else MAX_REPEATS):
-            proposal = self._space.sample_configuration()
-            if proposal not in self._known:
+            proposal = plain(self._space.sample_configuration())
+            if identity(proposal) not in self._known:
                 return proposal
         return None

@@ -22,6 +22,7 @@ import copy
 import itertools
 import logging
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -38,7 +39,7 @@ from smac.multi_objective.parego import ParEGO
 from smac.runhistory import StatusType, TrialInfo, TrialValue
 
 from dsnn_hpo.optimizers._config import SmacConfig
-from dsnn_hpo.optimizers._protocol import OpenTrials
+from dsnn_hpo.optimizers._protocol import OpenTrials, identity
 from dsnn_hpo.search_space import plain
 from dsnn_hpo.trial import Fidelity, Objective, Result, Trial, TrialState
 
@@ -68,12 +69,14 @@ class SmacOptimizer:
         self._rungs = fidelity.rungs()
         self._scales = [0.0] * len(self._objectives)
         self._open: OpenTrials[TrialInfo] = OpenTrials(seed)
-        self._proposed: set[tuple[Configuration, int]] = set()
-        self._failed: set[Configuration] = set()
+        self._proposed: set[tuple[str, int]] = set()
+        self._failed: set[str] = set()
         space = copy.deepcopy(space)
         self._facade = _facade(config, space, len(self._objectives), fidelity, seed)
         # SMAC's own initial design copies the space, and cannot copy all of ConfigSpace's forbidden clauses.
-        first = [space.get_default_configuration()] if config.evaluate_default else []
+        # ConfigSpace hashes a configuration by its text: built from its vector the default is like all others.
+        default = Configuration(space, vector=space.get_default_configuration().get_array())
+        first = [default] if config.evaluate_default else []
         first += [space.sample_configuration() for _ in range(config.n_initial or _enough(space))]
         intensifier = self._facade.intensifier
         stream = _Configurations(intensifier.config_selector, space, first, self._is_proposed_everywhere)
@@ -88,16 +91,17 @@ class SmacOptimizer:
             except StopIteration:
                 return None
             epochs = self._epochs(info.budget)
-            self._proposed.add((info.config, epochs))
-            if info.config not in self._failed:
-                return self._open.open(plain(info.config), epochs, info)
+            config = plain(info.config)
+            self._proposed.add((identity(config), epochs))
+            if identity(config) not in self._failed:
+                return self._open.open(config, epochs, info)
             self._tell_failed(info)
 
     def tell(self, result: Result) -> None:
         """Learns from a result; a failed trial counts as worse than every success."""
         info = self._open.close(result.trial)
         if result.state is TrialState.FAILED:
-            self._failed.add(info.config)
+            self._failed.add(identity(result.trial.config))
             self._tell_failed(info)
             return
         costs = [o.loss(result.values[o.name]) for o in self._objectives]
@@ -230,17 +234,18 @@ class _Configurations:
         self._is_done = is_done
 
     def __iter__(self) -> Iterator[Configuration]:
-        known: dict[Configuration, None] = {}
+        known: dict[str, Configuration] = {}
         for stream in (self._first, self._modelled(), self._sampled()):
             n_repeats = 0
             for configuration in stream:
-                if configuration not in known:
+                name = identity(plain(configuration))
+                if name not in known:
                     n_repeats = 0
-                    known[configuration] = None
+                    known[name] = configuration
                     yield configuration
                 elif (n_repeats := n_repeats + 1) == MAX_REPEATS:
                     break
-        for configuration in itertools.cycle(known):
+        for configuration in itertools.cycle(known.values()):
             if self._is_done(len(known)):
                 return
             yield configuration
@@ -251,7 +256,12 @@ class _Configurations:
             while True:
                 # Without this SMAC keeps its forest until a result arrives, and with it ParEGO's weights.
                 self._selector._previous_entries = -1
-                yield next(proposals)
+                with warnings.catch_warnings():
+                    # SMAC logs the mean time of a local search's steps, also of a search without any.
+                    warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
+                    warnings.filterwarnings("ignore", "invalid value encountered", RuntimeWarning)
+                    proposal = next(proposals)
+                yield proposal
 
     def _sampled(self) -> Iterator[Configuration]:
         while True:
