@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,25 +58,48 @@ def build(config: ExperimentConfig, space_file: Path | None = None) -> Experimen
     Raises:
         InputError: the data are missing, the space does not fit the network, or anything else that would fail later.
     """
-    if config.tracking.uri is not None:
-        check_uri(config.tracking.uri)
-    check_country(config.energy.country)
-    check_dataset(config.task.dataset, config.data_path)
-    space_file = space_file or config.space_path
-    dataset = load_dataset(config.task.dataset, config.data_path, config.task.image_size)
-    split = make_split(
+    with _at(config, "tracking.uri"):
+        if config.tracking.uri is not None:
+            check_uri(config.tracking.uri)
+    with _at(config, "energy.country"):
+        check_country(config.energy.country)
+    with _at(config, "task.dataset"):
+        check_dataset(config.task.dataset, config.data_path)
+        dataset = load_dataset(config.task.dataset, config.data_path, config.task.image_size)
+    with _at(config, "task"):
+        split = _split(config, dataset)
+    with _at(config, "task.model"):
+        facts = _model_facts(config, dataset)
+        # A network that cannot be built at all is the task's fault, not the search space's.
+        facts.n_convolutions(facts.arguments)
+    with _at(config, "search_space"):
+        space = load_search_space(space_file or config.space_path, facts, config.seed)
+        _check_settled_once(config, space)
+    experiment = Experiment(config, space, dataset, split)
+    with _at(config, "task.model"):
+        _check_default_runs(experiment)
+    return experiment
+
+
+@contextmanager
+def _at(config: ExperimentConfig, key_path: str) -> Iterator[None]:
+    """Puts the place of a key in the experiment file before the message of an error that its value causes."""
+    try:
+        yield
+    except InputError as error:
+        raise type(error)(f"{config.place(key_path)}: {error}") from error
+
+
+def _split(config: ExperimentConfig, dataset: Dataset) -> Split:
+    task = config.task
+    return make_split(
         dataset,
         config.seed,
-        n_train=config.task.n_train,
-        n_validation=config.task.n_validation,
-        validation_fraction=config.task.validation_fraction,
-        test_fraction=config.task.test_fraction,
+        n_train=task.n_train,
+        n_validation=task.n_validation,
+        validation_fraction=task.validation_fraction,
+        test_fraction=task.test_fraction,
     )
-    space = load_search_space(space_file, _model_facts(config, dataset), config.seed)
-    _check_settled_once(config, space)
-    experiment = Experiment(config, space, dataset, split)
-    _check_default_runs(experiment)
-    return experiment
 
 
 def _model_facts(config: ExperimentConfig, dataset: Dataset) -> ModelFacts:
@@ -96,8 +121,7 @@ def _model_facts(config: ExperimentConfig, dataset: Dataset) -> ModelFacts:
 def _check_settled_once(config: ExperimentConfig, space: ConfigSpace.ConfigurationSpace) -> None:
     if config.task.batch_size is not None and "batch_size" in space:
         raise ExperimentError(
-            f"task.batch_size: {config.task.batch_size} is set here, and the search space {config.search_space} searches "
-            "batch_size too; remove one of them"
+            f"{config.search_space} searches batch_size, and task.batch_size is set to {config.task.batch_size}; remove one of them"
         )
 
 
@@ -111,8 +135,6 @@ def _check_default_runs(experiment: Experiment) -> None:
     except InputError:
         raise
     except (DsnnHpoError, RuntimeError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"task.model: {config.task.model} with the default configuration {default}: {error}"
-        ) from error
+        raise ModelError(f"{config.task.model} with the default configuration {default}: {error}") from error
     if shape != (2, data.n_classes):
-        raise ModelError(f"task.model: {config.task.model} returns shape {shape}, not {(2, data.n_classes)}")
+        raise ModelError(f"{config.task.model} returns shape {shape}, not {(2, data.n_classes)}")

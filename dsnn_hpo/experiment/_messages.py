@@ -17,6 +17,27 @@ MAX_VALUE_CHARACTERS = 80
 
 Location = tuple[int | str, ...]
 
+# Pydantic's own words for these speak of Python, not of the file.
+_MESSAGES = {
+    "model_type": "expected keys with values",
+    "model_attributes_type": "expected keys with values",
+    "dict_type": "expected keys with values",
+    "too_short": "at least {min_length} is needed",
+    "too_long": "at most {max_length} are allowed",
+    "tuple_type": "expected a list",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be above {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be below {lt}",
+    "int_parsing": "expected a whole number",
+    "int_type": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "float_parsing": "expected a number",
+    "float_type": "expected a number",
+    "string_type": "expected text",
+    "string_pattern_mismatch": "must match {pattern}",
+}
+
 
 def explain(error: ValidationError, data: Mapping[str, Any], model: type[BaseModel], source: Path | None) -> str:
     """Returns one line for each fault, at most eight, in the order of the file.
@@ -27,7 +48,7 @@ def explain(error: ValidationError, data: Mapping[str, Any], model: type[BaseMod
         model: the model that it was validated against.
         source: the file it came from, or None when it was made in Python.
     """
-    lines = _line_numbers(source) if source else {}
+    lines = line_numbers(source) if source else {}
     faults: dict[tuple[int, str], str] = {}
     for detail in error.errors(include_url=False):
         path = _path_in_data(detail["loc"], data)
@@ -51,8 +72,10 @@ def _fault(detail: Any, path: Location, model: type[BaseModel]) -> str:
         allowed = str(context.get("expected") or context.get("expected_tags")).replace(" or ", ", ")
         value = detail["input"] if kind == "literal_error" else context["tag"]
         return f"wrong value {one_of(value, [word.strip(chr(39) + ' ') for word in allowed.split(',')])}"
-    message = detail["msg"].removeprefix("Value error, ")
-    return f"{message[0].lower()}{message[1:]} (got {_shown(detail['input'])})"
+    message = _MESSAGES[kind].format(**context) if kind in _MESSAGES else detail["msg"].removeprefix("Value error, ")
+    shown = _shown(detail["input"])
+    got = "" if shown in message else f" (got {shown})"
+    return f"{message[0].lower()}{message[1:]}{got}"
 
 
 def _shown(value: Any) -> str:
@@ -91,7 +114,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return []
 
 
-def _line_numbers(source: Path) -> dict[Location, int]:
+def line_numbers(source: Path) -> dict[Location, int]:
     """Returns the line of every key of a YAML file, counting from 1."""
     numbers: dict[Location, int] = {}
 

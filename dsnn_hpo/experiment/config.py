@@ -11,7 +11,7 @@ from dsnn_hpo.energy import EnergyConfig
 from dsnn_hpo.errors import ExperimentError, one_of
 from dsnn_hpo.evaluation import TaskConfig
 from dsnn_hpo.execution import ExecutionConfig
-from dsnn_hpo.experiment._messages import explain
+from dsnn_hpo.experiment._messages import explain, line_numbers
 from dsnn_hpo.journal import Header
 from dsnn_hpo.optimizers import OptimizerConfig
 from dsnn_hpo.search_space import find_space, read_yaml
@@ -100,6 +100,7 @@ class ExperimentConfig(BaseModel):
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
     _text: str = PrivateAttr(default="")
+    _source: Path | None = PrivateAttr(default=None)
 
     @property
     def folder(self) -> Path:
@@ -131,6 +132,7 @@ class ExperimentConfig(BaseModel):
             raise ExperimentError(f"{file}: an experiment is a mapping of keys to values; this file holds {kind}")
         config = cls.from_mapping(data, file.parent.resolve(), file)
         config._text = file.read_text(encoding="utf-8")
+        config._source = file
         return config
 
     @classmethod
@@ -142,6 +144,14 @@ class ExperimentConfig(BaseModel):
             raise ExperimentError(explain(error, data, cls, source)) from None
         config._folder = folder
         return config
+
+    def place(self, key_path: str) -> str:
+        """Returns where a key such as ``task.model`` stands, for an error message: file, line and key path."""
+        if self._source is None:
+            return key_path
+        lines, path = line_numbers(self._source), tuple(key_path.split("."))
+        line = lines.get(path) or lines.get(path[:-1])
+        return f"{self._source}{f':{line}' if line else ''}: {key_path}"
 
     @property
     def data_path(self) -> Path | None:

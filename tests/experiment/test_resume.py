@@ -1,0 +1,136 @@
+"""Runs that are interrupted, killed and resumed: real processes, real trainings."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from dsnn_hpo import journal
+from dsnn_hpo.errors import RunFolderError
+from dsnn_hpo.experiment import ExperimentConfig, front_members, resume, run, start
+from dsnn_hpo.journal import Asked, History, Mark, Told
+
+N_KILLS = 10
+DEADLINE_S = 240
+
+
+def outcome(history: History) -> list[object]:
+    """Returns what must not depend on interruptions: everything but times and energy."""
+    kept: list[object] = []
+    for event in history.events:
+        match event:
+            case Asked(trial):
+                kept.append(("asked", trial))
+            case Told(result):
+                values = {name: result.values[name] for name in history.header.objectives if name in result.values}
+                curve = [(e.number, e.train_loss, e.validation_error) for e in result.curve]
+                kept.append(("told", result.trial, result.state, values, curve, result.n_epochs, dict(result.test_values)))
+            case Mark():
+                pass
+    return kept
+
+
+def n_told(path: Path) -> int:
+    try:
+        return len(journal.read(path / "journal.jsonl").results)
+    except journal.JournalError:
+        return 0
+
+
+def wait_until(condition, timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened in time"
+        time.sleep(0.02)
+
+
+@pytest.mark.timeout(600)
+def test_a_run_killed_at_ten_random_moments_ends_like_an_undisturbed_one(experiment_file, tmp_path, cli):
+    config = ExperimentConfig.from_file(experiment_file)
+    undisturbed = start(config, tmp_path / "undisturbed")
+    assert len(undisturbed.history.results) == 18
+
+    folder = tmp_path / "disturbed"
+    rng = random.Random(7)
+    deadline = time.monotonic() + DEADLINE_S
+    for kill in range(N_KILLS):
+        command = ("resume", folder) if (folder / "journal.jsonl").exists() else ("run", experiment_file, "--out", folder)
+        process = cli(*command)
+        before = n_told(folder)
+        # Most kills strike at any moment of the work, some while it is only being prepared.
+        if kill % 3:
+            wait_until(lambda before=before, process=process: n_told(folder) > before or process.poll() is not None)
+            time.sleep(rng.uniform(0.0, 0.6))
+        else:
+            time.sleep(rng.uniform(0.5, 6.0))
+        process.kill()
+        process.wait()
+        assert time.monotonic() < deadline
+    finished = resume(folder)
+    assert outcome(finished.history) == outcome(undisturbed.history)
+    assert front_members(finished.history) == front_members(finished.history)
+    values = [[(m.trial, m.config, m.values["error"], m.test_values) for m in front_members(o.history)] for o in (finished, undisturbed)]
+    assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_with_130_and_the_line_that_resumes_it(number, experiment_file, tmp_path, cli):
+    folder = tmp_path / "run"
+    process = cli("run", experiment_file, "--out", folder)
+    wait_until(lambda: n_told(folder) >= 2)
+    interrupted_at = time.monotonic()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - interrupted_at < 30
+    assert f"dsnn-hpo resume {folder}" in err
+    assert "Traceback" not in err
+    assert journal.read(folder / "journal.jsonl").events[-1].name == "interrupted"
+
+    process = cli("resume", folder)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "Pareto front of small" in out
+    assert len(journal.read(folder / "journal.jsonl").results) == 18
+
+
+def test_a_folder_that_holds_a_run_is_refused_with_the_resume_line(experiment_file, tmp_path, cli):
+    folder = tmp_path / "run"
+    config = ExperimentConfig.from_file(experiment_file)
+    config = config.model_copy(update={"budget": config.budget.model_copy(update={"trials": 2})})
+    members = run(config, folder)
+    again = cli("run", experiment_file, "--out", folder)
+    _, err = again.communicate(timeout=60)
+    assert again.returncode == 2
+    assert f"dsnn-hpo resume {folder}" in err
+    # A finished run is only reported and mirrored again.
+    before = (folder / "journal.jsonl").read_bytes()
+    (folder / "report" / "pareto_front.png").unlink()
+    assert front_members(resume(folder).history) == members
+    assert (folder / "journal.jsonl").read_bytes() == before
+    assert (folder / "report" / "pareto_front.png").exists()
+
+
+def test_a_second_driver_is_kept_out(experiment_file, tmp_path, cli):
+    folder = tmp_path / "run"
+    process = cli("run", experiment_file, "--out", folder)
+    wait_until(lambda: n_told(folder) >= 1)
+    with pytest.raises(RunFolderError, match=f"in use by another dsnn-hpo \\(process {process.pid}\\)"):
+        resume(folder)
+
+
+def test_changed_data_are_not_mixed_into_an_old_run(experiment_file, tmp_path):
+    folder = tmp_path / "run"
+    config = ExperimentConfig.from_file(experiment_file)
+    config = config.model_copy(update={"budget": config.budget.model_copy(update={"trials": 1})})
+    run(config, folder)
+    from dsnn_hpo.data import Split, load_split
+
+    split = load_split(folder / "split.npz")
+    Split(split.train[1:], split.validation, split.test, split.test_is_pool).save(folder / "split.npz")
+    with pytest.raises(journal.JournalError, match="the data set has changed"):
+        resume(folder)
