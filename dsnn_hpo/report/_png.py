@@ -14,13 +14,18 @@ from dsnn_hpo.report._rows import epochs, label, readable
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_DPI = 160
+_SIZE_INCHES = (11.0, 5.0)
 _FEWEST_DECADES_FOR_LOG = 1.2
 _MOST_DECADES_WITH_2_AND_5 = 3
 
 
-def front_png(history: History) -> bytes:
-    """Returns a PNG, 1760 x 800 pixels: the front on the left, the hypervolume over the epochs trained on the right."""
+def front_png(history: History, width_px: int = 1760) -> bytes:
+    """Returns a PNG: the front on the left, the hypervolume over the epochs trained on the right.
+
+    Args:
+        history: the run.
+        width_px: the width of the picture, which is 2.2 times its height; below 900 the text is hard to read.
+    """
     # Imported here, so that a table of the front does not wait for matplotlib. No pyplot: it keeps global state.
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -28,9 +33,10 @@ def front_png(history: History) -> bytes:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     points = points_of(history)
+    dpi = width_px / _SIZE_INCHES[0]
     with rc_context({"font.family": ["DejaVu Sans"], "font.size": 10, "text.color": INK, "axes.labelcolor": INK}):
         layout = ConstrainedLayoutEngine(rect=(0.008, 0.01, 0.984, 0.86), wspace=0.05)
-        figure = Figure(figsize=(11, 5), dpi=_DPI, facecolor="white", layout=layout)
+        figure = Figure(figsize=_SIZE_INCHES, dpi=dpi, facecolor="white", layout=layout)
         canvas = FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2, width_ratios=(1.45, 1))
         _draw_front(left, points, len(history.results))
@@ -40,7 +46,7 @@ def front_png(history: History) -> bytes:
         figure.text(0.012, 0.975, name, va="top", fontsize=14, fontweight="bold")
         figure.text(0.012, 0.915, subtitle(history, points), va="top", color="#667085")
         buffer = io.BytesIO()
-        canvas.print_figure(buffer, format="png", dpi=_DPI)
+        canvas.print_figure(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
 
 

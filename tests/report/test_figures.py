@@ -104,6 +104,7 @@ def test_picture(n_objectives, n_events):
     run = history(27, OBJECTIVES[n_objectives])
     picture = Image.open(io.BytesIO(front_png(run if n_events is None else prefix(run, n_events))))
     assert picture.size == (1760, 800)
+    assert Image.open(io.BytesIO(front_png(run, width_px=990))).size == (990, 450)
     reds = sum(n for n, colour in picture.convert("RGB").getcolors(2**24) if colour == (200, 16, 46))
     assert (reds > 50) == (n_events is None or (n_events == 3 and n_objectives <= 2))
 

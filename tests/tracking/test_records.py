@@ -1,0 +1,111 @@
+from dataclasses import replace
+
+import pytest
+
+from dsnn_hpo.journal import History, Mark
+from dsnn_hpo.tracking._records import FRONT_COLOUR, Records
+from tests.report.synthetic import header, history, prefix
+
+
+def _of(whole: History) -> Records:
+    records = Records(whole.header)
+    records.advance(whole)
+    return records
+
+
+def test_grown_bit_by_bit_is_the_same_as_read_at_once():
+    whole = history(27)
+    grown = Records(whole.header)
+    for n in range(0, len(whole.events) + 1, 3):
+        grown.advance(prefix(whole, n))
+    grown.advance(whole)
+    at_once = _of(whole)
+    assert grown.keys == at_once.keys
+    assert [grown.child(k) for k in grown.keys] == [at_once.child(k) for k in at_once.keys]
+    assert grown.parent() == at_once.parent()
+
+
+def test_all_that_changes_is_named_and_parts_are_only_added():
+    whole = history(27)
+    records = Records(whole.header)
+    before = {}
+    for n in range(1, len(whole.events) + 1, 2):
+        changed = records.advance(prefix(whole, n))
+        after = {key: replace(records.child(key), membership=None) for key in records.keys}
+        assert {key for key in after if after[key] != before.get(key)} <= changed
+        for key, record in before.items():
+            assert after[key].parts[: len(record.parts)] == record.parts
+        before = after
+
+
+def test_a_promoted_configuration_is_one_run_with_a_point_at_each_rung():
+    whole = history(27)
+    keys = [r.trial.key for r in whole.results]
+    promoted = max(keys, key=keys.count)
+    results = [r for r in whole.results if r.trial.key == promoted]
+    assert len(results) == 3
+    record = _of(whole).child(promoted)
+    points = [p for part in record.parts for p in part]
+    assert [(p.step, p.value) for p in points if p.name == "error"] == [
+        (r.trial.fidelity, r.values["error"]) for r in results
+    ]
+    assert [p.step for p in points if p.name == "train_loss"] == list(range(1, 10))
+    assert [p.value for p in points if p.name == "final_error"] == [results[-1].values["error"]]
+    assert [p.value for p in points if p.name == "test_error"] == [r.test_values["error"] for r in results]
+    assert record.name == "trial " + " › ".join(str(r.trial.id) for r in results)
+
+
+def test_states():
+    whole = history(27)
+    records = _of(whole)
+    states = {r.trial.key: ("FINISHED" if r.values else "FAILED") for r in whole.results}
+    assert "FAILED" in states.values()
+    for key, state in states.items():
+        record = records.child(key)
+        assert record.status == state
+        assert ("error" in record.tags) == (state == "FAILED")
+    assert records.parent().status == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("mark", "status"), [("interrupted", "KILLED"), ("failed", "FAILED"), ("resumed", "RUNNING"), (None, "RUNNING")]
+)
+def test_what_was_in_flight_shares_the_fate_of_the_run(mark, status):
+    whole = prefix(history(27), 10)
+    assert len(whole.in_flight) == 1
+    if mark:
+        whole = History(whole.header, (*whole.events, Mark(mark, 2e9, "because")))
+    records = _of(whole)
+    assert records.parent().status == status
+    assert records.child(whole.in_flight[0].key).status == ("RUNNING" if status == "RUNNING" else "KILLED")
+    assert records.parent().tags.get("dsnn_hpo.reason") == ("because" if mark else None)
+
+
+def test_the_front_is_marked():
+    whole = history(45)
+    records = _of(whole)
+    front = {m.trial.key for m in whole.front()}
+    for key in records.keys:
+        record = records.child(key)
+        assert (record.tags["pareto"] == "true") == (key in front)
+        assert (record.tags["mlflow.runColor"] == FRONT_COLOUR) == (key in front)
+        assert record.membership.value == float(key in front)
+
+
+def test_experiment_is_flattened_and_shortened():
+    head = replace(
+        header(), experiment={"a": {"b c": 1, "d/e": None}, "list": [1, {"x": 2}], "long": "x" * 9000, "s/p": 3}
+    )
+    params = Records(head).parent().params
+    assert params["a.b c"] == "1"
+    assert params["list"] == '[1, {"x": 2}]'
+    assert len(params["long"]) == 400
+    assert params["s_p"] == "3"
+    assert "a.d/e" not in params
+
+
+def test_times_are_the_journal_s():
+    whole = history(9)
+    record = _of(whole).child(whole.results[0].trial.key)
+    assert record.start_ms == 1_750_000_001_000
+    assert record.parts[0][0].time_ms == 1_750_000_009_250
