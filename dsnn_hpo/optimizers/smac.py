@@ -11,6 +11,7 @@ What is done differently from SMAC's multi-fidelity defaults, each for a defect 
 - A failed trial is a crash whose cost is worse than every success, clipped to "worst seen in every objective" before
   the forest sees it; a configuration that failed is never promoted.
 - Costs are told relative to the first success: SMAC ignores an objective that spans less than 1e-10.
+- Proposals do not depend on Python's hash seed, which differs from process to process and breaks resuming.
 - A space with few configurations ends quietly instead of losing the configurations of an unfinished bracket.
 - Nothing is saved, which SMAC would do three times a tell.
 """
@@ -30,7 +31,7 @@ from typing import Any, cast
 import numpy as np
 from ConfigSpace import Configuration, ConfigurationSpace
 from smac import MultiFidelityFacade, Scenario
-from smac.acquisition.maximizer import LocalAndSortedRandomSearch
+from smac.acquisition.maximizer import LocalAndSortedRandomSearch, LocalSearch
 from smac.main.config_selector import ConfigSelector
 from smac.main.exceptions import ConfigurationSpaceExhaustedException
 from smac.model.random_forest import RandomForest
@@ -160,13 +161,7 @@ def _facade(
             ),
             initial_design=MultiFidelityFacade.get_initial_design(scenario, n_configs=0),
             multi_objective_algorithm=_ClippedParEGO(scenario),
-            acquisition_maximizer=LocalAndSortedRandomSearch(
-                space,
-                challengers=N_CHALLENGERS,
-                local_search_iterations=N_LOCAL_SEARCHES,
-                n_steps_plateau_walk=N_PLATEAU_STEPS,
-                seed=scenario.seed,
-            ),
+            acquisition_maximizer=_maximizer(scenario),
             config_selector=ConfigSelector(
                 scenario,
                 retrain_after=1,
@@ -192,6 +187,32 @@ def _forest(scenario: Scenario) -> RandomForest:
         n_jobs=1,
         seed=scenario.seed,
     )
+
+
+def _maximizer(scenario: Scenario) -> LocalAndSortedRandomSearch:
+    maximizer = LocalAndSortedRandomSearch(
+        scenario.configspace,
+        challengers=N_CHALLENGERS,
+        local_search_iterations=N_LOCAL_SEARCHES,
+        seed=scenario.seed,
+    )
+    maximizer._local_search = _OrderedLocalSearch(
+        scenario.configspace, n_steps_plateau_walk=N_PLATEAU_STEPS, seed=scenario.seed
+    )
+    return maximizer
+
+
+class _OrderedLocalSearch(LocalSearch):
+    """SMAC's local search, whose starting points come from a set: in an order that Python draws anew each process."""
+
+    def _get_init_points_from_previous_configs(
+        self,
+        previous_configs: list[Configuration],
+        n_points: int,
+        additional_start_points: list[tuple[float, Configuration]] | None,
+    ) -> list[Configuration]:
+        points = super()._get_init_points_from_previous_configs(previous_configs, n_points, additional_start_points)
+        return sorted(points, key=lambda point: identity(plain(point)))
 
 
 class _ClippedParEGO(AbstractMultiObjectiveAlgorithm):

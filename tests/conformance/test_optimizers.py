@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
@@ -337,3 +341,30 @@ def test_only_open_trials_can_be_told(make: Make) -> None:
         optimizer.tell(_completed(trial))
     with pytest.raises(ValueError, match="trial 7"):
         optimizer.tell(_completed(Trial(7, trial.config, 9, 0)))
+
+
+def test_proposals_do_not_depend_on_the_process() -> None:
+    # Python hashes text differently in every process, so a set's order must not reach a proposal.
+    script = (
+        "import importlib.util, json, sys; "
+        f"spec = importlib.util.spec_from_file_location('suite', {__file__!r}); "
+        "suite = importlib.util.module_from_spec(spec); sys.modules['suite'] = suite; spec.loader.exec_module(suite); "
+        "print(json.dumps(suite.proposals_of_all_engines()))"
+    )
+    outputs = []
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        )
+        outputs.append(json.loads(done.stdout))
+    assert outputs[0] == outputs[1]
+    assert set(outputs[0]) == set(ENGINES)
+
+
+def proposals_of_all_engines() -> dict[str, list[str]]:
+    """Returns what each engine proposes in one run with failures."""
+    makers = {name: make_optimizer(config, _space(), (ERROR, ENERGY), FIDELITY, 0) for name, config in ENGINES.items()}
+    return {
+        name: [trial.key for trial in _drive(optimizer, 30, _sometimes_failed)] for name, optimizer in makers.items()
+    }
