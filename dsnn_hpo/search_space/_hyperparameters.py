@@ -15,6 +15,9 @@ ALL_CONVOLUTIONS = 1000
 """A ``shift_depth`` above every network's number of convolutions: all of them are converted."""
 
 
+MAX_INT = 2**31 - 1
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
     """The legal numbers between two bounds; an open bound is itself illegal."""
@@ -162,7 +165,7 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = MappingProxyType(
                 "int",
                 ALL_CONVOLUTIONS,
                 "how many convolutions, counted from the output, become shift layers",
-                interval=Interval(0, math.inf),
+                interval=Interval(0, MAX_INT),
             ),
             Hyperparameter(
                 "shift_type",
@@ -189,7 +192,7 @@ def model_argument(name: str, default: object) -> Hyperparameter | None:
     if isinstance(default, bool):
         return Hyperparameter(name, "bool", default, meaning)
     if isinstance(default, int):
-        return Hyperparameter(name, "int", default, meaning, interval=Interval(0, math.inf))
+        return Hyperparameter(name, "int", default, meaning, interval=Interval(0, MAX_INT))
     if isinstance(default, float):
         return Hyperparameter(name, "float", default, meaning)
     return Hyperparameter(name, "text", default, meaning) if isinstance(default, str) else None

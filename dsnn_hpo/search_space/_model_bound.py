@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dsnn_hpo.search_space._check import Item, Place
@@ -74,15 +74,15 @@ def count_convolutions(items: Mapping[str, Item], model: ModelFacts, place: Plac
     return ConvolutionCounts(relevant, counts)
 
 
-def _values(item: Item) -> list[Scalar]:
+def _values(item: Item) -> Sequence[Scalar]:
     if item["type"] == "uniform_int":
-        return list(range(item["lower"], item["upper"] + 1))
+        return range(item["lower"], item["upper"] + 1)
     if item["type"] == "uniform_float":
         return []
     return list(item.get("choices") or item.get("sequence") or [item["value"]])
 
 
-def _matters(name: str, values: Mapping[str, list[Scalar]], model: ModelFacts) -> bool:
+def _matters(name: str, values: Mapping[str, Sequence[Scalar]], model: ModelFacts) -> bool:
     # Building networks takes time: a range is judged by its ends and middle, with the other arguments at their
     # first and at their last value.
     own = values[name]
