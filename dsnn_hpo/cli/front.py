@@ -14,16 +14,13 @@ def front(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """Prints the Pareto front of a run, also while it is running."""
-    from dsnn_hpo.cli._console import console
-    from dsnn_hpo.cli._summary import front_table, print_places
+    from dsnn_hpo.cli._summary import print_front, print_places
     from dsnn_hpo.experiment import RunFolder, read_run
     from dsnn_hpo.report import front_json
 
     history = read_run(run_dir)
     if as_json:
         typer.echo(json.dumps(front_json(history)))
-    elif history.front():
-        console().print(front_table(history))
-        print_places(RunFolder(run_dir))
-    else:
-        typer.echo(f"no trial of {history.header.name} has completed yet")
+        return
+    print_front(history)
+    print_places(RunFolder(run_dir))

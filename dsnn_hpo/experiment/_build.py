@@ -71,7 +71,7 @@ def build(config: ExperimentConfig, space_file: Path | None = None) -> Experimen
     with _at(config, "task.model"):
         facts = _model_facts(config, dataset)
         # A network that cannot be built at all is the task's fault, not the search space's.
-        facts.n_convolutions(facts.arguments)
+        facts.n_convolutions({})
     with _at(config, "search_space"):
         space = load_search_space(space_file or config.space_path, facts, config.seed)
         _check_settled_once(config, space)

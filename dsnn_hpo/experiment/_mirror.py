@@ -14,6 +14,8 @@ from dsnn_hpo.journal import History
 from dsnn_hpo.tracking import Mirror, MirrorStatus, Rendered
 
 START_TIMEOUT_S = 120.0
+# MLflow shows the picture unscaled, in a column of this width.
+PICTURE_WIDTH_PX = 990
 
 
 def open_run_mirror(config: ExperimentConfig, folder: RunFolder) -> Mirror:
@@ -77,7 +79,7 @@ def _address(base_url: str, status: MirrorStatus | None) -> str:
 def _render(history: History) -> Rendered:
     return Rendered(
         html=report.front_html(history),
-        png=report.front_png(history),
+        png=report.front_png(history, width_px=PICTURE_WIDTH_PX),
         markdown=lambda link: report.front_markdown(history, link),
         rows=report.front_rows(history),
         hypervolume=report.hypervolume_series(history),

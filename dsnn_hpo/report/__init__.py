@@ -2,12 +2,13 @@
 
 from dsnn_hpo.report._html import front_html
 from dsnn_hpo.report._hypervolume import RunningHypervolume, hypervolume_series
-from dsnn_hpo.report._markdown import front_markdown
+from dsnn_hpo.report._markdown import FrontTable, front_markdown, front_table
 from dsnn_hpo.report._png import front_png
 from dsnn_hpo.report._rows import front_json, front_rows
 from dsnn_hpo.report._save import ReportFiles, save_report
 
 __all__ = [
+    "FrontTable",
     "ReportFiles",
     "RunningHypervolume",
     "front_html",
@@ -15,6 +16,7 @@ __all__ = [
     "front_markdown",
     "front_png",
     "front_rows",
+    "front_table",
     "hypervolume_series",
     "save_report",
 ]

@@ -1,8 +1,9 @@
-"""The front as a markdown table."""
+"""The front as a table, and that in markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,31 +16,52 @@ _N_SHOWN = 6
 _N_ENOUGH_TO_RANK = 8
 
 
-def front_markdown(history: History, link: Callable[[Result], str] | None = None) -> str:
-    """Returns a sentence on the front and a table of its members, best first objective first.
+@dataclass(frozen=True, slots=True)
+class FrontTable:
+    """The front as text: a sentence on it, a header and a row a member, and what to say below the table."""
+
+    summary: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+
+
+def front_table(history: History) -> FrontTable:
+    """Returns the front as a table of text, best first objective first; the trial's id is the first column.
 
     The table shows the hyperparameters that differ among the members, the most telling ones if there are many; what
-    the members share stands below it.
+    the members share is in the notes. An empty front has no rows.
+    """
+    members = history.front()
+    if not members:
+        return FrontTable(f"The front is empty: none of {len(history.results)} trials completed yet.", (), (), ())
+    shown = _telling(history, members)
+    header, rows = _table(history, members, shown)
+    names = sorted({name for m in members for name in m.trial.config})
+    shared = [name for name in names if not _differs(members, name)]
+    notes = []
+    if shared:
+        text = ", ".join(f"{name} = {readable(members[0].trial.config[name])}" for name in shared)
+        notes.append(f"All members share {text}." if len(members) > 1 else f"Its configuration: {text}.")
+    if n_more := len(names) - len(shared) - len(shown):
+        notes.append(f"{n_more} more {'hyperparameter differs' if n_more == 1 else 'hyperparameters differ'}.")
+    return FrontTable(_summary(history, members), header, rows, tuple(notes))
+
+
+def front_markdown(history: History, link: Callable[[Result], str] | None = None) -> str:
+    """Returns the front's table (see ``front_table``) as markdown.
 
     Args:
         history: the run.
         link: gives the address behind a member's trial number; without it the number is plain.
     """
-    members = history.front()
-    if not members:
-        return f"The front is empty: none of {len(history.results)} trials completed yet."
-    shown = _telling(history, members)
-    header, rows = _table(history, members, shown, link)
-    lines = [_summary(history, members), "", _row(header), _row(["---:"] * len(header)), *map(_row, rows)]
-    names = sorted({name for m in members for name in m.trial.config})
-    shared = [name for name in names if not _differs(members, name)]
-    if shared:
-        text = ", ".join(f"{name} = {_cell(members[0].trial.config[name])}" for name in shared)
-        lines += ["", f"All members share {text}." if len(members) > 1 else f"Its configuration: {text}."]
-    n_more = len(names) - len(shared) - len(shown)
-    if n_more:
-        lines += ["", f"{n_more} more {'hyperparameter differs' if n_more == 1 else 'hyperparameters differ'}."]
-    return "\n".join(lines) + "\n"
+    table = front_table(history)
+    lines = [table.summary]
+    if table.rows:
+        lines += ["", _row(table.header), _row(["---:"] * len(table.header))]
+    for member, (number, *cells) in zip(history.front(), table.rows, strict=True):
+        lines.append(_row([number if link is None else f"[{number}]({link(member)})", *map(_escaped, cells)]))
+    return "\n".join([*lines, *(line for note in table.notes for line in ("", _escaped(note)))]) + "\n"
 
 
 def _summary(history: History, members: Sequence[Result]) -> str:
@@ -57,18 +79,19 @@ def _summary(history: History, members: Sequence[Result]) -> str:
 
 
 def _table(
-    history: History, members: Sequence[Result], shown: Sequence[str], link: Callable[[Result], str] | None
-) -> tuple[list[str], list[list[str]]]:
+    history: History, members: Sequence[Result], shown: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     tested = [o for o in history.objectives if any(o.name in m.test_values for m in members)]
-    header = ["trial", *map(label, history.objectives), *(label(o, "test") for o in tested), *map(_cell, shown)]
-    rows = []
-    for member in members:
-        number = str(member.trial.id)
-        cells = [number if link is None else f"[{number}]({link(member)})"]
-        cells += [readable(member.values[o.name]) for o in history.objectives]
-        cells += [_optional(member.test_values.get(o.name)) for o in tested]
-        cells += [_optional(member.trial.config.get(name)) for name in shown]
-        rows.append(cells)
+    header = ("trial", *map(label, history.objectives), *(label(o, "test") for o in tested), *shown)
+    rows = tuple(
+        (
+            str(member.trial.id),
+            *(readable(member.values[o.name]) for o in history.objectives),
+            *(_optional(member.test_values.get(o.name)) for o in tested),
+            *(_optional(member.trial.config.get(name)) for name in shown),
+        )
+        for member in members
+    )
     return header, rows
 
 
@@ -76,12 +99,12 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cell(value: Scalar) -> str:
-    return readable(value).replace("|", "\\|").replace("\n", " ")
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _optional(value: Scalar | None) -> str:
-    return "–" if value is None else _cell(value)
+    return "–" if value is None else readable(value)
 
 
 def _differs(members: Sequence[Result], name: str) -> bool:
