@@ -35,14 +35,10 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
         for o in (
             Objective("error", "minimize", "1", "share of misclassified validation samples, 0 to 1"),
             Objective("inference_energy_j", "minimize", "J/1000 samples", "energy to classify 1,000 samples"),
-            Objective(
-                "train_energy_j", "minimize", "J", "energy of training, all rungs of the configuration"
-            ),
+            Objective("train_energy_j", "minimize", "J", "energy of training, all rungs of the configuration"),
             Objective("model_size_bytes", "minimize", "B", "parameters packed at their real bit widths"),
             Objective("latency_ms", "minimize", "ms", "median time to classify one sample (batch size 1)"),
-            Objective(
-                "co2_g", "minimize", "g CO2eq", "emissions of training, all rungs of the configuration"
-            ),
+            Objective("co2_g", "minimize", "g CO2eq", "emissions of training, all rungs of the configuration"),
         )
     }
 )

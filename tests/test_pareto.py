@@ -62,7 +62,13 @@ def test_hypervolume_of_nothing_and_beyond_the_reference_is_zero():
 
 
 def test_front_compares_one_fidelity_only_and_skips_failures():
-    results = [result(0, 0.1, 9.0), result(1, 0.2, 5.0), result(2, 0.3, 6.0), result(3, 0.01, 1.0, fidelity=1), failed(4)]
+    results = [
+        result(0, 0.1, 9.0),
+        result(1, 0.2, 5.0),
+        result(2, 0.3, 6.0),
+        result(3, 0.01, 1.0, fidelity=1),
+        failed(4),
+    ]
     assert [r.trial.id for r in pareto.front(results, [ERROR, ENERGY], fidelity=9)] == [0, 1]
 
 

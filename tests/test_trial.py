@@ -21,7 +21,8 @@ from dsnn_hpo.trial import (
 )
 
 configs = st.dictionaries(
-    st.text(min_size=1, max_size=8), st.one_of(st.integers(), st.floats(allow_nan=False), st.text(max_size=8), st.booleans())
+    st.text(min_size=1, max_size=8),
+    st.one_of(st.integers(), st.floats(allow_nan=False), st.text(max_size=8), st.booleans()),
 )
 
 

@@ -12,9 +12,14 @@ class ExecutionConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    workers: int = Field(default=1, ge=1, le=1024, description="trials that run at the same time, each in its own process")
+    workers: int = Field(
+        default=1, ge=1, le=1024, description="trials that run at the same time, each in its own process"
+    )
     threads: int | None = Field(
-        default=None, ge=1, le=1024, description="threads of each worker; by default the processor's cores divided among them"
+        default=None,
+        ge=1,
+        le=1024,
+        description="threads of each worker; by default the processor's cores divided among them",
     )
 
     @property
