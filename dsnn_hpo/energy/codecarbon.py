@@ -1,11 +1,13 @@
 """The one door to CodeCarbon: an offline meter, and the countries whose electricity mix it knows.
 
-CodeCarbon reads RAPL and NVML where they exist and the scope is the machine; otherwise the figure is an estimate from
-processor time, the processor's rated power and a model of the memory's. ``Energy.method`` says which.
+With scope ``machine`` CodeCarbon reads the processor's counters (RAPL) where they exist; otherwise, and with scope
+``process``, the processor's figure is an estimate from processor time and rated power. Memory is always a model, and
+graphics cards are read (NVML) as whole devices in either scope. ``Energy.method`` says which for each.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 from functools import lru_cache
 from typing import Any
@@ -15,14 +17,16 @@ from dsnn_hpo.energy._meter import Energy
 from dsnn_hpo.errors import ExperimentError, one_of
 
 J_PER_KWH = 3.6e6
-_MEASURED_MODES = frozenset({"intel_rapl", "windows_emi", "intel_power_gadget", "apple_powermetrics"})
+_MEASURED_MODES = frozenset({"intel_rapl", "windows_emi", "intel_power_gadget"})
+_SCOPES = {"process": "share of this process", "machine": "whole machine"}
 
 
 class CodeCarbonMeter:
     """A meter on CodeCarbon's offline tracker; one a process, made at first use (0.5 to 2 s), then about 1 ms a window.
 
     Raises:
-        RuntimeError: a window was closed that was never opened, or CodeCarbon could not read its sensors.
+        RuntimeError: windows were nested or closed without being opened, CodeCarbon could not be set up, or this version
+            of it differs inside from those that dsnn-hpo is tested with.
     """
 
     def __init__(self, config: EnergyConfig) -> None:
@@ -31,15 +35,19 @@ class CodeCarbonMeter:
 
     def begin(self) -> None:
         """Opens a window."""
+        if _internal(self._tracker, "_active_task") is not None:
+            raise RuntimeError("a window is open already; windows do not nest")
         self._tracker.start_task()
+        if _internal(self._tracker, "_active_task") is None:
+            raise RuntimeError("CodeCarbon opened no window: it could not be set up")
 
     def end(self) -> Energy:
         """Returns the energy used since ``begin``: CodeCarbon's kWh as joules, its kg of CO2eq as grams."""
         data = self._tracker.stop_task()
         if data is None:
-            raise RuntimeError("CodeCarbon has no open window: begin() failed or was not called")
+            raise RuntimeError("there is no open window to close: begin() was not called")
         # The tracker keeps each finished task for ever; a worker measures thousands.
-        self._tracker._tasks.clear()
+        _internal(self._tracker, "_tasks").clear()
         return Energy(
             value_j=data.energy_consumed * J_PER_KWH,
             co2_g=data.emissions * 1000.0,
@@ -48,13 +56,28 @@ class CodeCarbonMeter:
         )
 
     def _method(self) -> str:
-        parts = []
-        for hardware in self._tracker._hardware:
-            mode = str(getattr(hardware, "_mode", "model"))
-            kind = type(hardware).__name__.lower()
-            measured = mode in _MEASURED_MODES or kind == "gpu"
-            parts.append(f"{kind}: {mode} ({'measured' if measured else 'estimated'})")
-        return f"{'; '.join(sorted(parts))}; scope: {self._scope}"
+        return "; ".join(sorted(_source(part, self._scope) for part in _internal(self._tracker, "_hardware")))
+
+
+def _source(hardware: Any, scope: str) -> str:
+    """Returns e.g. ``"cpu: cpu_load (estimated, share of this process)"``."""
+    kind = type(hardware).__name__
+    if kind == "RAM":
+        return f"ram: model (estimated, {_SCOPES[scope]})"
+    if kind != "CPU":
+        return f"{kind.lower()}: counter (measured, whole device)"
+    mode = _internal(hardware, "_mode")
+    return f"cpu: {mode} ({'measured, whole machine' if mode in _MEASURED_MODES else f'estimated, {_SCOPES[scope]}'})"
+
+
+def _internal(owner: Any, name: str) -> Any:
+    """Returns an attribute that CodeCarbon does not publish; without it figures would go wrong unnoticed."""
+    if not hasattr(owner, name):
+        raise RuntimeError(
+            f"{type(owner).__name__} of CodeCarbon {importlib.metadata.version('codecarbon')} has no {name}: it could not "
+            "be set up, or this version differs from those that dsnn-hpo is tested with (see constraints.txt)"
+        )
+    return getattr(owner, name)
 
 
 @lru_cache(maxsize=1)
@@ -63,13 +86,25 @@ def _tracker(config: EnergyConfig) -> Any:
 
     # The logger is born at INFO and only quietened by the tracker's constructor, after its first lines.
     logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
-    return OfflineEmissionsTracker(
+    tracker = OfflineEmissionsTracker(
         country_iso_code=config.country,
         tracking_mode=config.scope,
-        save_to_file=False,
+        # Processor counters cannot tell the processes of a machine apart.
+        force_mode_cpu_load=config.scope == "process",
         log_level="critical",
         allow_multiple_runs=True,
+        # Set here, so that a CodeCarbon configuration of the user's cannot send, fetch, or replace the country's mix.
+        output_methods=[],
+        emissions_endpoint=None,
+        electricitymaps_api_token="",
+        region=None,
+        cloud_provider=None,
+        force_carbon_intensity_g_co2e_kwh=None,
     )
+    # Its constructor swallows its own errors.
+    for name in ("_tasks", "_active_task", "_hardware"):
+        _internal(tracker, name)
+    return tracker
 
 
 def check_country(code: str) -> None:

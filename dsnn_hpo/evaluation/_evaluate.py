@@ -133,12 +133,15 @@ def _warm_up(meter: Meter) -> None:
 def _train(
     network: nn.Module, trial: Trial, task: Task, settings: Settings, data: PreparedData, meter: Meter
 ) -> tuple[Checkpoint, int, float]:
-    """Returns the checkpoint at the trial's fidelity, the epochs trained for it now, and their energy in joules."""
+    """Returns the checkpoint at the trial's fidelity, the epochs trained for this trial, and their energy in joules."""
     n_epochs = min(trial.fidelity, settings.max_epochs or trial.fidelity)
     folder = task.folder / "checkpoints" / trial.key
     start = _latest_checkpoint(folder, n_epochs)
     if start is not None and start.epoch == n_epochs:
         network.load_state_dict(start.network_state)
+        if start.trial_id == trial.id:
+            # This trial was trained, and its worker died before the result was recorded.
+            return start, start.epoch - start.start_epoch, start.energy_j
         return start, 0, 0.0
     meter.begin()
     try:
@@ -149,9 +152,11 @@ def _train(
         checkpoint,
         train_energy_j=(start.train_energy_j if start else 0.0) + energy.value_j,
         co2_g=(start.co2_g if start else 0.0) + energy.co2_g,
+        energy_j=energy.value_j,
+        trial_id=trial.id,
     )
     _keep_checkpoint(checkpoint, folder)
-    return checkpoint, n_epochs - (start.epoch if start else 0), energy.value_j
+    return checkpoint, n_epochs - checkpoint.start_epoch, energy.value_j
 
 
 def _checkpoint_path(folder: Path, epoch: int) -> Path:

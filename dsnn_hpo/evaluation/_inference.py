@@ -42,12 +42,14 @@ def measure_inference_energy(
     n_samples_a_pass = sum(len(batch) for batch in inputs)
     network.eval()
     _one_pass(network, inputs)
-    n_passes, started = 0, time.monotonic()
     meter.begin()
-    while time.monotonic() - started < window_s:
-        _one_pass(network, inputs)
-        n_passes += 1
-    energy = meter.end()
+    n_passes, started = 0, time.monotonic()
+    try:
+        while time.monotonic() - started < window_s:
+            _one_pass(network, inputs)
+            n_passes += 1
+    finally:
+        energy = meter.end()
     if not energy.value_j > 0:
         raise TrialError(f"the energy meter read {energy.value_j} J over {energy.seconds:.1f} s ({energy.method})")
     per_thousand = energy.value_j / (n_passes * n_samples_a_pass) * 1000.0

@@ -23,7 +23,8 @@ class Checkpoint:
     """All that a training needs to go on after ``epoch`` epochs; tensors on the CPU.
 
     ``train_energy_j`` and ``co2_g`` are the figures of all rungs so far. Training carries them along unchanged; who
-    measures adds to them.
+    measures adds to them. ``start_epoch`` is the epoch at which the latest rung's training began; ``energy_j`` is the
+    energy of that training alone and ``trial_id`` the trial that it was for, both set by who measures.
     """
 
     epoch: int
@@ -32,6 +33,9 @@ class Checkpoint:
     curve: tuple[Epoch, ...]
     train_energy_j: float = 0.0
     co2_g: float = 0.0
+    start_epoch: int = 0
+    energy_j: float = 0.0
+    trial_id: int | None = None
 
     def save(self, path: Path) -> None:
         """Returns nothing; writes the checkpoint aside, synced, and then in place of ``path``."""
@@ -43,6 +47,9 @@ class Checkpoint:
             "curve": [list(astuple(epoch)) for epoch in self.curve],
             "train_energy_j": self.train_energy_j,
             "co2_g": self.co2_g,
+            "start_epoch": self.start_epoch,
+            "energy_j": self.energy_j,
+            "trial_id": self.trial_id,
         }
         aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
@@ -77,6 +84,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
             curve=tuple(Epoch(*row) for row in content["curve"]),
             train_energy_j=content["train_energy_j"],
             co2_g=content["co2_g"],
+            start_epoch=content["start_epoch"],
+            energy_j=content["energy_j"],
+            trial_id=content["trial_id"],
         )
     except FileNotFoundError:
         raise

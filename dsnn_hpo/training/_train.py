@@ -60,6 +60,7 @@ def train(
         curve=tuple(curve),
         train_energy_j=0.0 if start is None else start.train_energy_j,
         co2_g=0.0 if start is None else start.co2_g,
+        start_epoch=first_epoch,
     )
 
 

@@ -20,6 +20,9 @@ def checkpoint():
         curve=(Epoch(1, 0.5, 0.25, 0.1, 2.0), Epoch(2, 0.4, 0.2, 0.05, 2.5)),
         train_energy_j=12.5,
         co2_g=0.125,
+        start_epoch=1,
+        energy_j=4.5,
+        trial_id=7,
     )
 
 
@@ -30,6 +33,7 @@ def test_what_is_saved_is_loaded_and_nothing_is_left_beside_it(tmp_path, checkpo
     loaded = load_checkpoint(path)
     assert (loaded.epoch, loaded.curve) == (2, checkpoint.curve)
     assert (loaded.train_energy_j, loaded.co2_g) == (12.5, 0.125)
+    assert (loaded.start_epoch, loaded.energy_j, loaded.trial_id) == (1, 4.5, 7)
     assert torch.equal(loaded.network_state["weight"], torch.arange(4.0))
     assert loaded.optimizer_state["param_groups"] == [{"betas": (0.9, 0.99)}]
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]

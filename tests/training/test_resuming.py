@@ -95,6 +95,13 @@ def test_energy_figures_are_carried_along(data, settings, plain_network):
     assert (later.train_energy_j, later.co2_g) == (7.5, 0.25)
 
 
+def test_the_epoch_where_a_rung_began_is_kept_and_its_energy_left_to_who_measures(data, settings, plain_network):
+    start = replace(train(plain_network(), data, settings(), 1), energy_j=3.0, trial_id=0)
+    later = train(plain_network(), data, settings(), 3, start)
+    assert (start.start_epoch, later.start_epoch) == (0, 1)
+    assert (later.energy_j, later.trial_id) == (0.0, None)
+
+
 def test_start_of_another_network_is_refused(data, settings, plain_network, ps_network):
     start = train(plain_network(), data, settings(), 1)
     with pytest.raises(TrialError, match="checkpoint of epoch 1 is of another training"):
