@@ -10,26 +10,34 @@ from rich.table import Table
 from dsnn_hpo.cli._console import console, print_error
 from dsnn_hpo.experiment import Outcome, RunFolder
 from dsnn_hpo.journal import History
-from dsnn_hpo.report import front_table
+from dsnn_hpo.report import FrontTable, front_table
 from dsnn_hpo.trial import TrialState
 
 
 def print_front(history: History) -> None:
-    """Prints the front as a table, with what its members share below it."""
-    front = front_table(history)
+    """Prints the front as a table, with as many of the telling hyperparameters as fit, and what its members share."""
     out = console()
+    n_hyperparameters = 6
+    front = front_table(history, n_hyperparameters)
+    while (table := _table(front)).__rich_measure__(out, out.options).minimum > out.width and n_hyperparameters > 0:
+        n_hyperparameters -= 1
+        front = front_table(history, n_hyperparameters)
     out.print(f"[bold]{history.header.name}[/]: {front.summary.replace('**', '')}")
     if not front.rows:
         return
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    out.print(table)
+    for note in front.notes:
+        out.print(note, markup=False)
+
+
+def _table(front: FrontTable) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
     for name in front.header:
         # Broken by hand: a narrow terminal would otherwise break the numbers too.
         table.add_column(name.replace(" ", "\n").replace("_", "_\n"), justify="right", no_wrap=True)
     for row in front.rows:
         table.add_row(*row)
-    out.print(table)
-    for note in front.notes:
-        out.print(note, markup=False)
+    return table
 
 
 def print_outcome(outcome: Outcome) -> None:

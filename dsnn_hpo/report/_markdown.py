@@ -12,7 +12,6 @@ from dsnn_hpo.journal import History
 from dsnn_hpo.report._rows import epochs, label, readable
 from dsnn_hpo.trial import Objective, Result, Scalar
 
-_N_SHOWN = 6
 _N_ENOUGH_TO_RANK = 8
 
 
@@ -26,16 +25,16 @@ class FrontTable:
     notes: tuple[str, ...]
 
 
-def front_table(history: History) -> FrontTable:
+def front_table(history: History, n_hyperparameters: int = 6) -> FrontTable:
     """Returns the front as a table of text, best first objective first; the trial's id is the first column.
 
-    The table shows the hyperparameters that differ among the members, the most telling ones if there are many; what
-    the members share is in the notes. An empty front has no rows.
+    The table shows the hyperparameters that differ among the members, the ``n_hyperparameters`` most telling ones if
+    there are more; what the members share is in the notes. An empty front has no rows.
     """
     members = history.front()
     if not members:
         return FrontTable(f"The front is empty: none of {len(history.results)} trials completed yet.", (), (), ())
-    shown = _telling(history, members)
+    shown = _telling(history, members, n_hyperparameters)
     header, rows = _table(history, members, shown)
     names = sorted({name for m in members for name in m.trial.config})
     shared = [name for name in names if not _differs(members, name)]
@@ -111,15 +110,15 @@ def _differs(members: Sequence[Result], name: str) -> bool:
     return len({repr(m.trial.config.get(name)) for m in members}) > 1
 
 
-def _telling(history: History, members: Sequence[Result]) -> list[str]:
-    """Returns at most six hyperparameters that differ among the members, those first that sway an objective most."""
+def _telling(history: History, members: Sequence[Result], n_shown: int) -> list[str]:
+    """Returns at most ``n_shown`` hyperparameters that differ among the members, those first that sway an objective most."""
     # dict.fromkeys keeps the order of the search space, in which related hyperparameters stand together.
     differing = [n for n in dict.fromkeys(n for m in members for n in m.trial.config) if _differs(members, n)]
     results = pareto.completed(history.results, history.front_fidelity)
-    if len(differing) <= _N_SHOWN or len(results) < _N_ENOUGH_TO_RANK:
-        return differing[:_N_SHOWN]
+    if len(differing) <= n_shown or len(results) < _N_ENOUGH_TO_RANK:
+        return differing[:n_shown]
     sway = {name: max(_sway(results, name, o) for o in history.objectives) for name in differing}
-    kept = sorted(differing, key=lambda name: -sway[name])[:_N_SHOWN]
+    kept = sorted(differing, key=lambda name: -sway[name])[:n_shown]
     return [name for name in differing if name in kept]
 
 
