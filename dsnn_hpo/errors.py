@@ -12,6 +12,7 @@
     ├── JournalError            the journal is damaged; names the line
     ├── TrackingError           the tracking server refused or is away
     ├── WorkerError             a worker process died
+    ├── RunInterruptedError     Ctrl-C or SIGTERM stopped a run, which can be resumed; exit code 130
     └── TrialError              one trial failed by itself; becomes a failed Result
         └── DivergedError       the loss became NaN or infinite
 
@@ -64,12 +65,20 @@ class WorkerError(DsnnHpoError):
     """A worker process died."""
 
 
+class RunInterruptedError(DsnnHpoError):
+    """Ctrl-C or SIGTERM stopped a run; it can be resumed."""
+
+
 class TrialError(DsnnHpoError):
     """One trial failed by itself."""
 
 
 class DivergedError(TrialError):
-    """The training loss became NaN or infinite."""
+    """The training loss became NaN or infinite, in the epoch ``n_epochs`` counted from 1 (0: not in training)."""
+
+    def __init__(self, message: str, n_epochs: int = 0) -> None:
+        super().__init__(message)
+        self.n_epochs = n_epochs
 
 
 def one_of(value: object, allowed: Iterable[str]) -> str:

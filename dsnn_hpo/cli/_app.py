@@ -9,7 +9,7 @@ import typer
 
 from dsnn_hpo.cli import check, front, resume, run, schema, ui
 from dsnn_hpo.cli._console import print_error
-from dsnn_hpo.errors import DsnnHpoError, InputError
+from dsnn_hpo.errors import DsnnHpoError, InputError, RunInterruptedError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -35,10 +35,10 @@ def main() -> None:
         app()
     except InputError as error:
         _end(str(error), BAD_INPUT)
+    except RunInterruptedError as error:
+        _end(str(error), INTERRUPTED)
     except DsnnHpoError as error:
         _end(str(error), FAILED)
-    except KeyboardInterrupt as error:
-        _end(str(error) or "interrupted", INTERRUPTED)
 
 
 def _end(message: str, exit_code: int) -> None:

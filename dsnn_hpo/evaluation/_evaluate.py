@@ -17,7 +17,7 @@ from torch import nn
 
 from dsnn_hpo.data import PreparedData, load_dataset, load_split, prepare
 from dsnn_hpo.energy import CodeCarbonMeter, EnergyConfig, Meter
-from dsnn_hpo.errors import DsnnHpoError
+from dsnn_hpo.errors import DivergedError, DsnnHpoError
 from dsnn_hpo.evaluation._config import TaskConfig
 from dsnn_hpo.evaluation._inference import measure_inference_energy, measure_latency_ms
 from dsnn_hpo.evaluation._settings import Settings, settings_of
@@ -47,57 +47,97 @@ class Task:
 def evaluate(trial: Trial, task: Task) -> Result:
     """Returns the result of a trial; whatever goes wrong in it becomes a failed result with its reason."""
     started = time.monotonic()
+    evaluation = _Evaluation(trial, task)
     try:
-        result = _evaluate(trial, task)
+        result = evaluation.result()
     except DsnnHpoError as error:
-        result = _failed(trial, str(error))
+        result = Result(trial, TrialState.FAILED, error=str(error))
     except Exception as error:  # noqa: BLE001 - a trial's fault, of whatever kind, fails the trial and is recorded
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(frame.filename).name}:{frame.lineno}"
-        result = _failed(trial, f"{type(error).__name__}: {error} ({place})")
-    return replace(result, seconds=time.monotonic() - started)
+        result = Result(trial, TrialState.FAILED, error=f"{type(error).__name__}: {error} ({place})")
+    seconds = time.monotonic() - started
+    return replace(result, seconds=seconds, n_epochs=evaluation.n_epochs, energy_j=evaluation.energy_j)
 
 
-def _failed(trial: Trial, reason: str) -> Result:
-    return Result(trial, TrialState.FAILED, error=reason)
+class _Evaluation:
+    """One evaluation under way; ``n_epochs`` and ``energy_j`` are what its training has cost, also if it fails."""
 
+    def __init__(self, trial: Trial, task: Task) -> None:
+        self._trial = trial
+        self._task = task
+        self.n_epochs = 0
+        self.energy_j = 0.0
 
-def _evaluate(trial: Trial, task: Task) -> Result:
-    torch.set_num_threads(task.n_threads)
-    add_import_paths(task.import_paths)
-    settings = settings_of(trial, task.config, task.max_epochs)
-    data = _prepared(task.config, task.folder)
-    meter = CodeCarbonMeter(task.energy)
-    _warm_up(meter)
-    network = _build_network(settings, task, data, trial.seed)
-    checkpoint, n_epochs, energy_j = _train(network, trial, task, settings, data, meter)
-    values = {
-        "error": checkpoint.curve[-1].validation_error,
-        "model_size_bytes": float(packed_size_bytes(network)),
-        "train_energy_j": checkpoint.train_energy_j,
-        "co2_g": checkpoint.co2_g,
-    }
-    provenance = {}
-    if "inference_energy_j" in task.objectives:
-        batch_size = settings.training.test_batch_size
-        inference = measure_inference_energy(network, data, batch_size, meter, task.energy.window_s)
-        values["inference_energy_j"] = inference.energy_j
-        provenance["inference_energy_j"] = inference.method
-    if "latency_ms" in task.objectives:
-        values["latency_ms"] = measure_latency_ms(network, data)
-    test_values = {}
-    if trial.fidelity == task.max_epochs:
-        test_values["error"] = error_rate(network, data.test, data, settings.training.test_batch_size)
-    return Result(
-        trial,
-        TrialState.COMPLETED,
-        values=values,
-        test_values=test_values,
-        curve=checkpoint.curve,
-        n_epochs=n_epochs,
-        energy_j=energy_j,
-        provenance=provenance,
-    )
+    def result(self) -> Result:
+        """Returns the completed result; raises whatever goes wrong."""
+        trial, task = self._trial, self._task
+        torch.set_num_threads(task.n_threads)
+        add_import_paths(task.import_paths)
+        settings = settings_of(trial, task.config, task.max_epochs)
+        data = _prepared(task.config, task.folder)
+        meter = CodeCarbonMeter(task.energy)
+        _warm_up(meter)
+        network = _build_network(settings, task, data, trial.seed)
+        checkpoint = self._trained(network, settings, data, meter)
+        values = {
+            "error": checkpoint.curve[-1].validation_error,
+            "model_size_bytes": float(packed_size_bytes(network)),
+            "train_energy_j": checkpoint.train_energy_j,
+            "co2_g": checkpoint.co2_g,
+        }
+        provenance = {}
+        test_batch_size = settings.training.test_batch_size
+        if "inference_energy_j" in task.objectives:
+            inference = measure_inference_energy(network, data, test_batch_size, meter, task.energy.window_s)
+            values["inference_energy_j"] = inference.energy_j
+            provenance["inference_energy_j"] = inference.method
+        if "latency_ms" in task.objectives:
+            values["latency_ms"] = measure_latency_ms(network, data)
+        test_values = {}
+        if trial.fidelity == task.max_epochs:
+            test_values["error"] = error_rate(network, data.test, data, test_batch_size)
+        return Result(
+            trial,
+            TrialState.COMPLETED,
+            values=values,
+            test_values=test_values,
+            curve=checkpoint.curve,
+            provenance=provenance,
+        )
+
+    def _trained(self, network: nn.Module, settings: Settings, data: PreparedData, meter: Meter) -> Checkpoint:
+        """Returns the checkpoint at the trial's fidelity, and leaves the network as it is there."""
+        trial = self._trial
+        n_epochs = min(trial.fidelity, settings.max_epochs or trial.fidelity)
+        folder = self._task.folder / "checkpoints" / trial.key
+        start = _latest_checkpoint(folder, n_epochs)
+        if start is not None and start.epoch == n_epochs:
+            network.load_state_dict(start.network_state)
+            if start.trial_id == trial.id:
+                # This trial was trained, and its worker died before the result was recorded.
+                self.n_epochs, self.energy_j = start.epoch - start.start_epoch, start.energy_j
+            return start
+        first_epoch = start.epoch if start else 0
+        meter.begin()
+        try:
+            checkpoint = train(network, data, settings.training, n_epochs, start)
+            self.n_epochs = n_epochs - first_epoch
+        except DivergedError as error:
+            self.n_epochs = max(0, error.n_epochs - first_epoch)
+            raise
+        finally:
+            energy = meter.end()
+            self.energy_j = energy.value_j
+        checkpoint = replace(
+            checkpoint,
+            train_energy_j=(start.train_energy_j if start else 0.0) + energy.value_j,
+            co2_g=(start.co2_g if start else 0.0) + energy.co2_g,
+            energy_j=energy.value_j,
+            trial_id=trial.id,
+        )
+        _keep_checkpoint(checkpoint, folder)
+        return checkpoint
 
 
 def add_import_paths(paths: Iterable[str]) -> None:
@@ -128,35 +168,6 @@ def _warm_up(meter: Meter) -> None:
     parameter = nn.Parameter(torch.zeros(1))
     parameter.grad = torch.zeros(1)
     torch.optim.Adam([parameter]).step()
-
-
-def _train(
-    network: nn.Module, trial: Trial, task: Task, settings: Settings, data: PreparedData, meter: Meter
-) -> tuple[Checkpoint, int, float]:
-    """Returns the checkpoint at the trial's fidelity, the epochs trained for this trial, and their energy in joules."""
-    n_epochs = min(trial.fidelity, settings.max_epochs or trial.fidelity)
-    folder = task.folder / "checkpoints" / trial.key
-    start = _latest_checkpoint(folder, n_epochs)
-    if start is not None and start.epoch == n_epochs:
-        network.load_state_dict(start.network_state)
-        if start.trial_id == trial.id:
-            # This trial was trained, and its worker died before the result was recorded.
-            return start, start.epoch - start.start_epoch, start.energy_j
-        return start, 0, 0.0
-    meter.begin()
-    try:
-        checkpoint = train(network, data, settings.training, n_epochs, start)
-    finally:
-        energy = meter.end()
-    checkpoint = replace(
-        checkpoint,
-        train_energy_j=(start.train_energy_j if start else 0.0) + energy.value_j,
-        co2_g=(start.co2_g if start else 0.0) + energy.co2_g,
-        energy_j=energy.value_j,
-        trial_id=trial.id,
-    )
-    _keep_checkpoint(checkpoint, folder)
-    return checkpoint, n_epochs - checkpoint.start_epoch, energy.value_j
 
 
 def _checkpoint_path(folder: Path, epoch: int) -> Path:

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from dsnn_hpo.experiment._build import Experiment, build
     from dsnn_hpo.experiment._drive import Driver, Observer, replay, spent
     from dsnn_hpo.experiment._mirror import serve_ui
-    from dsnn_hpo.experiment._run import Outcome, RunInterrupted, resume, run, start
+    from dsnn_hpo.experiment._run import Outcome, resume, run, start
 
 _LAZY = {
     **dict.fromkeys(("Driver", "Observer", "replay", "spent"), "_drive"),
     **dict.fromkeys(("Experiment", "build"), "_build"),
     "serve_ui": "_mirror",
-    **dict.fromkeys(("Outcome", "RunInterrupted", "resume", "run", "start"), "_run"),
+    **dict.fromkeys(("Outcome", "resume", "run", "start"), "_run"),
 }
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "Observer",
     "Outcome",
     "RunFolder",
-    "RunInterrupted",
     "build",
     "config_of",
     "default_folder",

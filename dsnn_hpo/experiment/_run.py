@@ -20,7 +20,7 @@ import yaml
 
 from dsnn_hpo import report
 from dsnn_hpo.data import load_split
-from dsnn_hpo.errors import DsnnHpoError, JournalError
+from dsnn_hpo.errors import DsnnHpoError, JournalError, RunInterruptedError
 from dsnn_hpo.evaluation import evaluate
 from dsnn_hpo.execution import LocalExecutor
 from dsnn_hpo.experiment._build import Experiment, build
@@ -36,14 +36,6 @@ from dsnn_hpo.tracking import MirrorStatus
 LIBRARIES = ("dsnn-hpo", "torch", "smac", "ConfigSpace", "optuna", "codecarbon", "mlflow", "numpy", "scikit-learn")
 MIRROR_TIMEOUT_S = 60.0
 MIRROR_TIMEOUT_INTERRUPTED_S = 5.0
-
-
-class RunInterrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM stopped a run; it can be resumed."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(f"interrupted; continue with: dsnn-hpo resume {folder}")
-        self.folder = folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +57,7 @@ def run(config: ExperimentConfig, out: str | Path | None = None) -> list[FrontMe
     Raises:
         InputError: something is wrong with the experiment, its data or the folder.
         DsnnHpoError: no trial completed.
-        RunInterrupted: Ctrl-C or SIGTERM; ``resume`` continues.
+        RunInterruptedError: Ctrl-C or SIGTERM; ``resume`` continues.
     """
     return front_members(start(config, out).history)
 
@@ -92,7 +84,7 @@ def resume(path: str | Path, observers: Sequence[Observer] = ()) -> Outcome:
     Raises:
         RunFolderError: the folder holds no run, or another driver is at work in it.
         JournalError: the journal is damaged, or the optimizer does not repeat its proposals.
-        DsnnHpoError, RunInterrupted: as for ``run``.
+        DsnnHpoError, RunInterruptedError: as for ``run``.
     """
     folder = RunFolder(Path(path))
     folder.require_run()
@@ -143,7 +135,7 @@ def _drive_to_the_end(
         raise
     if should_stop():
         driver.mark("interrupted")
-        raise RunInterrupted(folder.path)
+        raise RunInterruptedError(f"interrupted; continue with: dsnn-hpo resume {folder.path}")
     driver.mark("finished")
 
 

@@ -129,13 +129,13 @@ def _epoch(
             group["lr"] = settings.lr_at(epoch * n_steps + step, n_steps)
         loss = _step_(network, optimizer, (images.to(device), labels.to(device)), settings.weight_decay)
         if not math.isfinite(loss):
-            raise DivergedError(f"the training loss became {loss} in epoch {epoch + 1}, step {step + 1}")
+            raise DivergedError(f"the training loss became {loss} in epoch {epoch + 1}, step {step + 1}", epoch + 1)
         total += loss * len(labels)
         n_seen += len(labels)
     try:
         error = error_rate(network, data.validation, data, settings.test_batch_size)
     except DivergedError as diverged:
-        raise DivergedError(f"after epoch {epoch + 1}, step {n_steps}: {diverged}") from diverged
+        raise DivergedError(f"after epoch {epoch + 1}, step {n_steps}: {diverged}", epoch + 1) from diverged
     return Epoch(
         number=epoch + 1,
         train_loss=total / n_seen,

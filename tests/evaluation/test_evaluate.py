@@ -193,8 +193,11 @@ def test_diverged_training_fails_with_its_reason(digits_task):
     # With convolutions in floating point: bounded weights and activations can hardly diverge.
     ran = trial(lr=1e9, shift_depth=0, activation_integer_bits=32)
     task = digits_task()
-    reason = failed(evaluate(ran, task))
-    assert re.fullmatch(r"the training loss became (nan|inf) in epoch 1, step \d+", reason)
+    result = evaluate(ran, task)
+    assert re.fullmatch(r"the training loss became (nan|inf) in epoch 1, step \d+", failed(result))
+    # What it cost is billed all the same.
+    assert result.n_epochs == 1
+    assert result.energy_j > 0
     assert not (task.folder / "checkpoints" / ran.key).exists()
 
 
