@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 from rich import box
@@ -61,8 +63,17 @@ def print_places(folder: RunFolder) -> None:
     """Prints where a run's figure lies and the commands that go on from here."""
     out = console()
     out.print(f"figure:  {_relative(folder.report / 'pareto_front.html')}", markup=False)
-    out.print(f"table:   dsnn-hpo front {_relative(folder.path)}   (whole configurations: --json)", markup=False)
-    out.print(f"browse:  dsnn-hpo ui {_relative(folder.path)}", markup=False)
+    program, path = _program(), _relative(folder.path)
+    out.print(f"table:   {program} front {path}   (whole configurations: --json)", markup=False)
+    out.print(f"browse:  {program} ui {path}", markup=False)
+
+
+def _program() -> str:
+    """Returns how to call this program again: by name if that is on the PATH, else as it was called now."""
+    called = Path(sys.argv[0])
+    if shutil.which("dsnn-hpo") or called.name != "dsnn-hpo":
+        return "dsnn-hpo"
+    return str(_relative(called))
 
 
 def _relative(path: Path) -> Path:

@@ -28,7 +28,9 @@ def outcome(history: History) -> list[object]:
             case Told(result):
                 values = {name: result.values[name] for name in history.header.objectives if name in result.values}
                 curve = [(e.number, e.train_loss, e.validation_error) for e in result.curve]
-                kept.append(("told", result.trial, result.state, values, curve, result.n_epochs, dict(result.test_values)))
+                kept.append(
+                    ("told", result.trial, result.state, values, curve, result.n_epochs, dict(result.test_values))
+                )
             case Mark():
                 pass
     return kept
@@ -58,7 +60,9 @@ def test_a_run_killed_at_ten_random_moments_ends_like_an_undisturbed_one(experim
     rng = random.Random(7)
     deadline = time.monotonic() + DEADLINE_S
     for kill in range(N_KILLS):
-        command = ("resume", folder) if (folder / "journal.jsonl").exists() else ("run", experiment_file, "--out", folder)
+        command = (
+            ("resume", folder) if (folder / "journal.jsonl").exists() else ("run", experiment_file, "--out", folder)
+        )
         process = cli(*command)
         before = n_told(folder)
         # Most kills strike at any moment of the work, some while it is only being prepared.
@@ -73,7 +77,10 @@ def test_a_run_killed_at_ten_random_moments_ends_like_an_undisturbed_one(experim
     finished = resume(folder)
     assert outcome(finished.history) == outcome(undisturbed.history)
     assert front_members(finished.history) == front_members(finished.history)
-    values = [[(m.trial, m.config, m.values["error"], m.test_values) for m in front_members(o.history)] for o in (finished, undisturbed)]
+    values = [
+        [(m.trial, m.config, m.values["error"], m.test_values) for m in front_members(o.history)]
+        for o in (finished, undisturbed)
+    ]
     assert values[0] == values[1]
 
 

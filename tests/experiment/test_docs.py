@@ -1,0 +1,57 @@
+"""The documentation says what the program does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dsnn_hpo.experiment import ExperimentConfig, build
+from dsnn_hpo.search_space import HYPERPARAMETERS
+from dsnn_hpo.trial import OBJECTIVES
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+REFERENCE = (ROOT / "docs" / "experiment.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_readme_s_experiment_has_twelve_lines_and_runs(tmp_path):
+    [text] = blocks("yaml")
+    assert len(text.splitlines()) == 12
+    file = tmp_path / "experiment.yaml"
+    file.write_text(text)
+    assert build(ExperimentConfig.from_file(file)).config.name == "my_first_search"
+
+
+def test_the_readme_s_python_compiles_and_uses_public_names():
+    [text] = blocks("python")
+    compile(text, "README.md", "exec")
+    import dsnn_hpo
+
+    for name in re.search(r"from dsnn_hpo import (.*)", text)[1].split(", "):
+        assert name in dsnn_hpo.__all__
+
+
+def test_what_the_readme_links_to_is_there():
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def keys(schema: dict) -> set[str]:
+    models = [schema, *schema["$defs"].values()]
+    return {key for model in models for key in model.get("properties", {})}
+
+
+@pytest.mark.parametrize("key", sorted(keys(ExperimentConfig.model_json_schema())))
+def test_every_key_is_explained(key):
+    assert re.search(rf"[`.]{key}`", REFERENCE) or f"## `{key}`" in REFERENCE
+
+
+@pytest.mark.parametrize("name", [*OBJECTIVES, *HYPERPARAMETERS])
+def test_every_objective_and_hyperparameter_is_explained(name):
+    assert f"`{name}`" in REFERENCE
