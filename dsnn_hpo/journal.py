@@ -139,8 +139,14 @@ class Journal:
     @classmethod
     def create(cls, path: Path, header: Header) -> Self:
         """Returns a new journal that holds just the header; raises FileExistsError if there is one already."""
-        with path.open("xb") as file:
+        # Written aside and then linked: a journal that is there has its whole header, whenever the driver dies.
+        aside = path.with_name(f".{path.name}.partial")
+        with aside.open("wb") as file:
             _write(file, _header_to_json(header))
+        try:
+            os.link(aside, path)
+        finally:
+            aside.unlink()
         _sync_folder(path.parent)
         return cls(path)
 

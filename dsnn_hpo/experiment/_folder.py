@@ -42,20 +42,29 @@ class RunFolder:
         return self.path / "split.npz"
 
     @property
+    def _lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
     def report(self) -> Path:
         """Returns the folder of figures and tables."""
         return self.path / "report"
 
     def create(self) -> None:
-        """Makes the folder; raises RunFolderError if it holds a run or anything else."""
+        """Makes the folder; raises RunFolderError if it holds a run or anything but a run's unfinished preparation."""
         if self.journal.exists():
             raise RunFolderError(f"{self.path} already holds a run; continue it with: dsnn-hpo resume {self.path}")
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and not (self.path.is_dir() and self._holds_preparation_only()):
             raise RunFolderError(f"{self.path} exists and is not an empty folder; choose another one with --out")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunFolderError(f"{self.path}: cannot make the run folder: {error.strerror}") from None
+
+    def _holds_preparation_only(self) -> bool:
+        # A driver that was killed before its journal began leaves these; names with a dot were being written.
+        own = {path.name for path in (self._lock, self.experiment, self.space, self.split)}
+        return all(child.name in own or child.name.startswith(".") for child in self.path.iterdir())
 
     def require_run(self) -> None:
         """Checks that the folder holds a run; raises RunFolderError otherwise."""
@@ -69,7 +78,7 @@ class RunFolder:
         Raises:
             RunFolderError: another driver is at work in this folder; names its process.
         """
-        file = (self.path / "lock").open("a+")
+        file = self._lock.open("a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
