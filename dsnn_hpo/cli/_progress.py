@@ -15,7 +15,7 @@ from rich.text import Text
 
 from dsnn_hpo.experiment import ExperimentConfig, Observer, spent
 from dsnn_hpo.journal import History, Mark, Told
-from dsnn_hpo.report import RunningHypervolume
+from dsnn_hpo.report import RunningHypervolume, epochs, readable
 from dsnn_hpo.trial import OBJECTIVES, Result, TrialState
 
 N_RECENT = 5
@@ -114,8 +114,8 @@ def _one_line(result: Result, config: ExperimentConfig) -> str:
     if result.state is TrialState.FAILED:
         outcome = f"failed: {result.error}"
     else:
-        outcome = ", ".join(f"{name} {result.values[name]:.4g}" for name in config.objectives)
-    return f"trial {trial.id} ({trial.key}, {trial.fidelity} epochs): {outcome}"
+        outcome = ", ".join(f"{name} {readable(result.values[name])}" for name in config.objectives)
+    return f"trial {trial.id} ({trial.key}, {epochs(trial.fidelity)}): {outcome}"
 
 
 def _share_done(history: History, config: ExperimentConfig) -> float:

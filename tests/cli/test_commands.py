@@ -74,7 +74,7 @@ def test_run_in_the_default_folder_prints_the_front_and_where_to_go_on(file, tmp
     assert (folder / "report" / "pareto_front.html").stat().st_size > 100_000
     assert (tmp_path / "runs" / "mlflow.db").exists()
     # Plain lines, one a trial, where there is no terminal.
-    assert len(re.findall(r"^trial \d+ .* 3 epochs\)|^trial \d+ .* 1 epochs\)", ended.stderr, re.MULTILINE)) == 8
+    assert len(re.findall(r"^trial \d+ \(\w+, (?:1 epoch|3 epochs)\): ", ended.stderr, re.MULTILINE)) == 8
     assert ended.stderr.splitlines()[-1] == "tiny: finished"
 
 
