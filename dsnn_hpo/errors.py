@@ -81,6 +81,10 @@ class DivergedError(TrialError):
         self.n_epochs = n_epochs
 
 
+class DsnnHpoWarning(UserWarning):
+    """Something a user should know that does not stop the work."""
+
+
 def one_of(value: object, allowed: Iterable[str]) -> str:
     """Returns ``"'adm' (did you mean 'Adam'? allowed: Adam, SGD)"`` for use in an error message."""
     options = sorted(allowed)

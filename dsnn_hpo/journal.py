@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from dsnn_hpo.errors import JournalError
+from dsnn_hpo.errors import DsnnHpoWarning, JournalError
 from dsnn_hpo.pareto import front
 from dsnn_hpo.trial import (
     OBJECTIVES,
@@ -36,7 +36,11 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a run is: its experiment as validated (``experiment``) and as written (``experiment_text``)."""
+    """What a run is: its experiment as validated (``experiment``) and as written (``experiment_text``).
+
+    Relative paths of the experiment start from ``folder``; ``store`` is where the default MLflow store lies, relative
+    to the run folder; ``data_digest`` tells whether the data are still the same.
+    """
 
     run_id: str
     name: str
@@ -46,6 +50,9 @@ class Header:
     objectives: tuple[str, ...]
     fidelity: Fidelity
     versions: Mapping[str, str]
+    folder: str = ""
+    store: str = ""
+    data_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +146,13 @@ class Journal:
     @classmethod
     def create(cls, path: Path, header: Header) -> Self:
         """Returns a new journal that holds just the header; raises FileExistsError if there is one already."""
-        # Written aside and then linked: a journal that is there has its whole header, whenever the driver dies.
+        # Written aside and then renamed: a journal that is there has its whole header, whenever the driver dies.
+        if path.exists():
+            raise FileExistsError(path)
         aside = path.with_name(f".{path.name}.partial")
         with aside.open("wb") as file:
             _write(file, _header_to_json(header))
-        try:
-            os.link(aside, path)
-        finally:
-            aside.unlink()
+        aside.rename(path)
         _sync_folder(path.parent)
         return cls(path)
 
@@ -234,7 +240,8 @@ def _read(path: Path) -> tuple[History, int]:
         except (KeyError, TypeError, ValueError) as error:
             # A crash tears a line short of its end; a whole line that does not read is damage.
             if number == len(lines) and not line.endswith(b"\n") and header is not None:
-                warnings.warn(f"{path}: line {number} is torn (a crash?) and was dropped", stacklevel=3)
+                text = f"{path}: line {number} is torn (half written, or cut off by a crash) and was dropped"
+                warnings.warn(text, DsnnHpoWarning, stacklevel=3)
                 break
             raise JournalError(f"{path}: line {number} is damaged: {type(error).__name__}: {error}") from None
         n_good_bytes += len(line)
@@ -255,6 +262,9 @@ def _header_to_json(header: Header) -> dict[str, Any]:
         "objectives": list(header.objectives),
         "fidelity": [header.fidelity.min_epochs, header.fidelity.max_epochs, header.fidelity.eta],
         "versions": dict(header.versions),
+        "folder": header.folder,
+        "store": header.store,
+        "data_digest": header.data_digest,
     }
 
 

@@ -9,7 +9,7 @@ import typer
 
 from dsnn_hpo.cli import check, front, resume, run, schema, ui
 from dsnn_hpo.cli._console import print_error
-from dsnn_hpo.errors import DsnnHpoError, InputError, RunInterruptedError
+from dsnn_hpo.errors import DsnnHpoError, DsnnHpoWarning, InputError, RunInterruptedError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -39,6 +39,9 @@ def main() -> None:
         _end(str(error), INTERRUPTED)
     except DsnnHpoError as error:
         _end(str(error), FAILED)
+    except OSError as error:
+        # A full disk, a folder that cannot be written: the system's fault or the user's, not a bug to trace.
+        _end(f"{type(error).__name__}: {error}", FAILED)
 
 
 def _end(message: str, exit_code: int) -> None:
@@ -48,5 +51,5 @@ def _end(message: str, exit_code: int) -> None:
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
     # Our own warnings are for the user; those of libraries about each other are not.
-    if issubclass(category, UserWarning):
+    if issubclass(category, DsnnHpoWarning):
         print_error(f"warning: {message}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ConfigSpace import UniformIntegerHyperparameter
 from rich.table import Table
 
 from dsnn_hpo.cli._console import console
@@ -29,6 +30,9 @@ def print_plan(experiment: Experiment) -> None:
     names = ", ".join(f"{h.name}" for h in experiment.space.values())
     out.print(f"search space: {len(experiment.space)} hyperparameters: {names}", markup=False)
     out.print(f"objectives: {', '.join(f'{o.goal} {o.name} ({o.unit})' for o in experiment.objectives)}", markup=False)
+    cap = experiment.space.get("epochs")
+    if isinstance(cap, UniformIntegerHyperparameter) and cap.upper < config.fidelity.max_epochs:
+        out.print(f"note: the search space's own `epochs` ends every training after {cap.upper} epochs at the latest")
     out.print(_bracket_table(steps, config.optimizer.name))
     out.print(_totals(steps, experiment), markup=False)
 

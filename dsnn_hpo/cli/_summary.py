@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 from dsnn_hpo.cli._console import console, print_error
-from dsnn_hpo.experiment import Outcome, RunFolder
+from dsnn_hpo.experiment import Outcome, RunFolder, resume_line
 from dsnn_hpo.journal import History
 from dsnn_hpo.report import FrontTable, front_table
 from dsnn_hpo.trial import TrialState
@@ -55,7 +56,7 @@ def print_outcome(outcome: Outcome) -> None:
         markup=False,
     )
     if not outcome.mirror.caught_up:
-        print_error(f"MLflow is behind: {outcome.mirror.reason}; catch up with: dsnn-hpo resume {folder.path}")
+        print_error(f"MLflow is behind: {outcome.mirror.reason}; catch up with: {resume_line(folder.path)}")
     print_places(folder)
 
 
@@ -63,7 +64,7 @@ def print_places(folder: RunFolder) -> None:
     """Prints where a run's figure lies and the commands that go on from here."""
     out = console()
     out.print(f"figure:  {_relative(folder.report / 'pareto_front.html')}", markup=False)
-    program, path = _program(), _relative(folder.path)
+    program, path = _program(), shlex.quote(str(_relative(folder.path)))
     out.print(f"table:   {program} front {path}   (whole configurations: --json)", markup=False)
     out.print(f"browse:  {program} ui {path}", markup=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,17 @@ class Dataset:
         """Returns (channels, height, width) of one image."""
         _, n_channels, height, width = self.pool.images.shape
         return n_channels, height, width
+
+    @property
+    def digest(self) -> str:
+        """Returns the SHA-256 of all images and labels, as hex digits: whether data are still the same."""
+        sha = hashlib.sha256()
+        for samples in (self.pool, self.test):
+            if samples is not None:
+                sha.update(repr(tuple(samples.images.shape)).encode())
+                sha.update(samples.images.contiguous().numpy().data)
+                sha.update(samples.labels.contiguous().numpy().data)
+        return sha.hexdigest()
 
 
 def named_dataset(name: str, classes: tuple[str, ...], pool: Samples, test: Samples, path: Path) -> Dataset:

@@ -23,5 +23,9 @@ class EnergyConfig(BaseModel):
         "machine), or the whole machine (right for one worker that has the machine to itself)",
     )
     window_s: float = Field(
-        default=2.0, ge=2.0, le=600.0, description="seconds of repeated inference passes that are measured, at least 2"
+        strict=True,
+        default=2.0,
+        ge=2.0,
+        le=600.0,
+        description="seconds of repeated inference passes that are measured, at least 2",
     )

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from dsnn_hpo.trial import Scalar
+
+
+def _without_nul(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("a path cannot have a NUL character")
+    return path
 
 
 class TaskConfig(BaseModel):
@@ -22,7 +28,7 @@ class TaskConfig(BaseModel):
         description="mlp, cnn, resnet20, resnet18, mobilenet_v2, vgg11, vgg16, vgg19, googlenet, or your own as "
         "`module:function`, called as function(input_shape, n_classes, **model_arguments)"
     )
-    path: Path | None = Field(
+    path: Annotated[Path, AfterValidator(_without_nul)] | None = Field(
         default=None, description="where the data set lies: a folder or an archive; relative to the experiment file"
     )
     model_arguments: dict[str, Scalar] = Field(
@@ -30,20 +36,24 @@ class TaskConfig(BaseModel):
         description="fixed arguments of the network, e.g. {width: 16}; searched ones go into the space",
     )
     batch_size: int | None = Field(
+        strict=True,
         default=None,
         ge=2,
         le=65536,
         description="training batch size, where the search space does not search it (then 64)",
     )
     image_size: int | None = Field(
-        default=None, ge=8, le=1024, description="images are resized to this many pixels square"
+        strict=True, default=None, ge=8, le=1024, description="images are resized to this many pixels square"
     )
-    n_train: int | None = Field(default=None, ge=2, description="train on this many images instead of all")
+    n_train: int | None = Field(strict=True, default=None, ge=2, description="train on this many images instead of all")
     n_validation: int | None = Field(
-        default=None, ge=2, description="validate on this many images instead of a fraction"
+        strict=True, default=None, ge=2, description="validate on this many images instead of a fraction"
     )
-    validation_fraction: float = Field(default=0.2, gt=0.0, lt=1.0, description="share of the images that validate")
+    validation_fraction: float = Field(
+        strict=True, default=0.2, gt=0.0, lt=1.0, description="share of the images that validate"
+    )
     test_fraction: float = Field(
+        strict=True,
         default=0.2,
         gt=0.0,
         lt=1.0,

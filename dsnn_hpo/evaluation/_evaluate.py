@@ -77,7 +77,7 @@ class _Evaluation:
         settings = settings_of(trial, task.config, task.max_epochs)
         data = _prepared(task.config, task.folder)
         meter = CodeCarbonMeter(task.energy)
-        _warm_up(meter)
+        method = _warm_up(meter)
         network = _build_network(settings, task, data, trial.seed)
         checkpoint = self._trained(network, settings, data, meter)
         values = {
@@ -86,7 +86,7 @@ class _Evaluation:
             "train_energy_j": checkpoint.train_energy_j,
             "co2_g": checkpoint.co2_g,
         }
-        provenance = {}
+        provenance = dict.fromkeys(("train_energy_j", "co2_g"), method)
         test_batch_size = settings.training.test_batch_size
         if "inference_energy_j" in task.objectives:
             inference = measure_inference_energy(network, data, test_batch_size, meter, task.energy.window_s)
@@ -96,7 +96,9 @@ class _Evaluation:
             values["latency_ms"] = measure_latency_ms(network, data)
         test_values = {}
         if trial.fidelity == task.max_epochs:
-            test_values["error"] = error_rate(network, data.test, data, test_batch_size)
+            # Whatever happens on the test split must not reach the search.
+            with contextlib.suppress(DivergedError):
+                test_values["error"] = error_rate(network, data.test, data, test_batch_size)
         return Result(
             trial,
             TrialState.COMPLETED,
@@ -161,13 +163,17 @@ def _build_network(settings: Settings, task: Task, data: PreparedData, seed: int
     return convert_to_shift_(network, settings.shift, last_convolutions(network, depth), from_trained=False)
 
 
-def _warm_up(meter: Meter) -> None:
-    """Finds the sensors and loads what a first optimizer step loads, a second or two that no training is to be charged."""
+def _warm_up(meter: Meter) -> str:
+    """Returns how the meter obtains its figures.
+
+    Finds the sensors and loads what a first optimizer step loads, a second or two that no training is to be charged.
+    """
     meter.begin()
-    meter.end()
+    method = meter.end().method
     parameter = nn.Parameter(torch.zeros(1))
     parameter.grad = torch.zeros(1)
     torch.optim.Adam([parameter]).step()
+    return method
 
 
 def _checkpoint_path(folder: Path, epoch: int) -> Path:
@@ -176,7 +182,11 @@ def _checkpoint_path(folder: Path, epoch: int) -> Path:
 
 def _latest_checkpoint(folder: Path, n_epochs: int) -> Checkpoint | None:
     candidates = sorted(path for path in folder.glob("epoch-*.pt") if path <= _checkpoint_path(folder, n_epochs))
-    return load_checkpoint(candidates[-1]) if candidates else None
+    for path in reversed(candidates):
+        # The same configuration may be in flight at a higher rung, which clears away lower ones.
+        with contextlib.suppress(FileNotFoundError):
+            return load_checkpoint(path)
+    return None
 
 
 def _keep_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:

@@ -13,9 +13,10 @@ class ExecutionConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     workers: int = Field(
-        default=1, ge=1, le=1024, description="trials that run at the same time, each in its own process"
+        strict=True, default=1, ge=1, le=1024, description="trials that run at the same time, each in its own process"
     )
     threads: int | None = Field(
+        strict=True,
         default=None,
         ge=1,
         le=1024,

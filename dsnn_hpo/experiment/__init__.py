@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dsnn_hpo.experiment._folder import RunFolder, default_folder, read_run
+from dsnn_hpo.experiment._folder import RunFolder, default_folder, read_run, resume_line
 from dsnn_hpo.experiment._front import FrontMember, front_members
 from dsnn_hpo.experiment.config import ExperimentConfig, config_of
 
@@ -36,6 +36,7 @@ __all__ = [
     "read_run",
     "replay",
     "resume",
+    "resume_line",
     "run",
     "serve_ui",
     "spent",

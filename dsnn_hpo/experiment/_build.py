@@ -59,10 +59,12 @@ def build(config: ExperimentConfig, space_file: Path | None = None) -> Experimen
         InputError: the data are missing, the space does not fit the network, or anything else that would fail later.
     """
     with _at(config, "tracking.uri"):
-        if config.tracking.uri is not None:
-            check_uri(config.tracking.uri)
+        if config.tracking_uri is not None:
+            check_uri(config.tracking_uri)
     with _at(config, "energy.country"):
         check_country(config.energy.country)
+    with _at(config, "energy.scope"):
+        _check_scope(config)
     with _at(config, "task.dataset"):
         check_dataset(config.task.dataset, config.data_path)
         dataset = load_dataset(config.task.dataset, config.data_path, config.task.image_size)
@@ -88,6 +90,8 @@ def _at(config: ExperimentConfig, key_path: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise type(error)(f"{config.place(key_path)}: {error}") from error
+    except OSError as error:
+        raise ExperimentError(f"{config.place(key_path)}: {error.filename}: {error.strerror}") from error
 
 
 def _split(config: ExperimentConfig, dataset: Dataset) -> Split:
@@ -118,11 +122,20 @@ def _model_facts(config: ExperimentConfig, dataset: Dataset) -> ModelFacts:
     return ModelFacts(name=task.model, arguments=searched, n_convolutions=count)
 
 
-def _check_settled_once(config: ExperimentConfig, space: ConfigSpace.ConfigurationSpace) -> None:
-    if config.task.batch_size is not None and "batch_size" in space:
+def _check_scope(config: ExperimentConfig) -> None:
+    if config.energy.scope == "machine" and config.execution.workers > 1:
         raise ExperimentError(
-            f"{config.search_space} searches batch_size, and task.batch_size is set to {config.task.batch_size}; remove one of them"
+            f"'machine' charges the whole machine to each of {config.execution.workers} workers; use scope 'process', or one worker"
         )
+
+
+def _check_settled_once(config: ExperimentConfig, space: ConfigSpace.ConfigurationSpace) -> None:
+    for name in ("batch_size", "schedule"):
+        if name in config.task.model_fields_set and name in space:
+            value = getattr(config.task, name)
+            raise ExperimentError(
+                f"{config.search_space} searches {name}, and task.{name} is set to {value!r}; remove one of them"
+            )
 
 
 def _check_default_runs(experiment: Experiment) -> None:

@@ -109,21 +109,34 @@ class Driver:
             observer.update(self._history)
 
     def _give_up_if_hopeless(self) -> None:
-        results = self._history.results
-        if len(results) >= N_FAILURES_TO_GIVE_UP and all(r.state is TrialState.FAILED for r in results):
-            reasons = [r.error or "" for r in results]
-            raise DsnnHpoError(
-                f"all of the first {len(results)} trials failed; most often: {max(reasons, key=reasons.count)}"
-            )
+        if len(self._history.results) >= N_FAILURES_TO_GIVE_UP:
+            check_not_hopeless(self._history)
 
 
-def replay(optimizer: Optimizer, history: History) -> None:
+def check_not_hopeless(history: History) -> None:
+    """Checks that a trial completed; raises DsnnHpoError with the most frequent reason if all of them failed."""
+    results = history.results
+    if any(r.state is TrialState.COMPLETED for r in results):
+        return
+    reasons = [r.error or "" for r in results]
+    why = f"all of the first {len(results)} trials failed; most often: {max(reasons, key=reasons.count)}"
+    raise DsnnHpoError(why if results else "the optimizer proposed no trial")
+
+
+def replay(optimizer: Optimizer, history: History, should_stop: Callable[[], bool] = lambda: False) -> None:
     """Brings a fresh optimizer into the state of a run, by asking and telling it all that the journal holds, in order.
+
+    Args:
+        optimizer: a new one.
+        history: the run.
+        should_stop: asked between events; replaying a model's proposals takes a while.
 
     Raises:
         JournalError: the optimizer proposed something else than it did then (another version of a library?).
     """
     for event in history.events:
+        if should_stop():
+            return
         match event:
             case Asked(trial):
                 again = optimizer.ask()
@@ -160,7 +173,9 @@ def n_epochs_promised(history: History) -> int:
         if result.state is TrialState.COMPLETED:
             reached[result.trial.key] = max(reached.get(result.trial.key, 0), result.trial.fidelity)
     for trial in history.in_flight:
-        n_epochs += trial.fidelity - min(reached.get(trial.key, 0), trial.fidelity)
+        # A configuration may have a cap of its own (see the hyperparameter `epochs`).
+        n_target = min(trial.fidelity, int(trial.config.get("epochs", trial.fidelity)))
+        n_epochs += n_target - min(reached.get(trial.key, 0), n_target)
     return n_epochs
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,9 @@ class RunFolder:
     def create(self) -> None:
         """Makes the folder; raises RunFolderError if it holds a run or anything but a run's unfinished preparation."""
         if self.journal.exists():
-            raise RunFolderError(f"{self.path} already holds a run; continue it with: dsnn-hpo resume {self.path}")
+            raise RunFolderError(f"{self.path} already holds a run; continue it with: {resume_line(self.path)}")
+        if "?" in str(self.path):
+            raise RunFolderError(f"{self.path}: a run folder's path cannot have a '?', which ends a database's address")
         if self.path.exists() and not (self.path.is_dir() and self._holds_preparation_only()):
             raise RunFolderError(f"{self.path} exists and is not an empty folder; choose another one with --out")
         try:
@@ -90,6 +93,11 @@ class RunFolder:
         file.write(f"{os.getpid()}\n")
         file.flush()
         return file
+
+
+def resume_line(path: Path) -> str:
+    """Returns the command that carries on a run, ready for a shell."""
+    return f"dsnn-hpo resume {shlex.quote(str(path))}"
 
 
 def default_folder(name: str) -> Path:

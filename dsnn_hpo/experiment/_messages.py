@@ -36,6 +36,7 @@ _MESSAGES = {
     "float_type": "expected a number",
     "string_type": "expected text",
     "string_pattern_mismatch": "must match {pattern}",
+    "union_tag_not_found": "the key {discriminator} is missing",
 }
 
 
@@ -68,6 +69,8 @@ def _fault(detail: Any, path: Location, model: type[BaseModel]) -> str:
         return f"unknown key {one_of(str(path[-1]), _keys_at(model, path[:-1]))}"
     if kind == "missing":
         return "missing; this key is needed"
+    if "model_arguments" in path:
+        return f"expected a number, text, true or false (got {_shown(detail['input'])})"
     if kind in ("literal_error", "union_tag_invalid"):
         allowed = str(context.get("expected") or context.get("expected_tags")).replace(" or ", ", ")
         value = detail["input"] if kind == "literal_error" else context["tag"]

@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dsnn_hpo import report, tracking
-from dsnn_hpo.errors import InputError, RunFolderError
+from dsnn_hpo.errors import InputError, RunFolderError, TrackingError
 from dsnn_hpo.experiment._folder import DEFAULT_ROOT, RunFolder, read_run
 from dsnn_hpo.experiment.config import ExperimentConfig, config_of
-from dsnn_hpo.journal import History
-from dsnn_hpo.tracking import Mirror, MirrorStatus, Rendered
+from dsnn_hpo.journal import Header, History
+from dsnn_hpo.tracking import Mirror, MirrorStatus, Rendered, TrackingConfig
 
 START_TIMEOUT_S = 120.0
 # MLflow shows the picture unscaled, in a column of this width.
 PICTURE_WIDTH_PX = 990
+ARTIFACTS = "mlflow-artifacts"
 
 
-def open_run_mirror(config: ExperimentConfig, folder: RunFolder) -> Mirror:
+def open_run_mirror(config: ExperimentConfig, folder: RunFolder, header: Header) -> Mirror:
     """Returns a mirror of the run in ``folder``; raises InputError if there cannot be a store at its URI."""
-    return tracking.open_mirror(config.tracking, default_uri(folder), _artifact_root(folder), _render)
+    store = _store(folder, header)
+    return tracking.open_mirror(_tracking(config), f"sqlite:///{store}", store.parent / ARTIFACTS, _render)
 
 
-def default_uri(folder: RunFolder) -> str:
-    """Returns the SQLite store of a run: ``runs/mlflow.db`` for all below ``runs/``, else one in its own folder."""
-    return f"sqlite:///{_home(folder) / 'mlflow.db'}"
+def default_store(folder: RunFolder) -> str:
+    """Returns where a new run's SQLite file is to lie, relative to its folder.
+
+    ``runs/mlflow.db`` for all runs below ``runs/``; a run elsewhere has one in its own folder.
+    """
+    path, root = folder.path.resolve(), DEFAULT_ROOT.resolve()
+    home = root if root in path.parents else path
+    return os.path.relpath(home / "mlflow.db", path)
+
+
+def _store(folder: RunFolder, header: Header) -> Path:
+    # Relative to the run folder, so that neither another working directory nor a move of all of runs/ loses it.
+    return (folder.path / header.store).resolve()
+
+
+def _tracking(config: ExperimentConfig) -> TrackingConfig:
+    uri = config.tracking.uri
+    return config.tracking if uri is None else config.tracking.model_copy(update={"uri": config.tracking_uri})
 
 
 def serve_ui(run_dir: Path | None, port: int, announce: Callable[[str], None]) -> None:
@@ -43,29 +64,59 @@ def serve_ui(run_dir: Path | None, port: int, announce: Callable[[str], None]) -
     folder = RunFolder(run_dir or _newest_run())
     history = read_run(folder.path)
     config = config_of(history.header)
-    uri = config.tracking.uri or default_uri(folder)
+    store = _store(folder, history.header)
+    uri = config.tracking_uri or f"sqlite:///{store}"
+    is_server = uri.startswith(("http://", "https://"))
+    if not is_server:
+        _check_port_is_free(port)
     status = _brought_up_to_date(config, folder, history)
-    if uri.startswith(("http://", "https://")):
+    if is_server:
         announce(_address(uri, status))
         return
     base_url = f"http://127.0.0.1:{port}"
-    command = tracking.ui_command(uri, _artifact_root(folder), port)
-    with subprocess.Popen(command, env=tracking.ui_environment(), stdout=subprocess.DEVNULL) as server:
+    command = tracking.ui_command(uri, store.parent / ARTIFACTS, port)
+    with (
+        _ended_by_signals(),
+        subprocess.Popen(command, env=tracking.ui_environment(), stdout=subprocess.DEVNULL) as server,
+    ):
         try:
             tracking.wait_until_up(base_url, START_TIMEOUT_S, server)
             announce(_address(base_url, status))
-            server.wait()
+            if server.wait() != 0:
+                raise TrackingError(f"the MLflow server ended with exit code {server.returncode}")
         except KeyboardInterrupt:
             pass
         finally:
             server.terminate()
 
 
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Makes SIGTERM end the block as Ctrl-C does: the server must not outlive this process."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _check_port_is_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise InputError(
+                f"port {port} of 127.0.0.1 cannot be used ({error.strerror}); choose another: --port N"
+            ) from None
+
+
 def _brought_up_to_date(config: ExperimentConfig, folder: RunFolder, history: History) -> MirrorStatus | None:
     """Returns where the run lies in the store, or None while its own driver is writing to it."""
+    store = _store(folder, history.header)
     try:
         with folder.lock():
-            return tracking.sync(history, config.tracking, default_uri(folder), _artifact_root(folder), _render)
+            return tracking.sync(history, _tracking(config), f"sqlite:///{store}", store.parent / ARTIFACTS, _render)
     except RunFolderError:
         return None
 
@@ -84,16 +135,6 @@ def _render(history: History) -> Rendered:
         rows=report.front_rows(history),
         hypervolume=report.hypervolume_series(history),
     )
-
-
-def _home(folder: RunFolder) -> Path:
-    resolved, root = folder.path.resolve(), DEFAULT_ROOT.resolve()
-    # A relocated or explicitly named run keeps its store to itself.
-    return root if root in resolved.parents else resolved
-
-
-def _artifact_root(folder: RunFolder) -> Path:
-    return _home(folder) / "mlflow-artifacts"
 
 
 def _newest_run() -> Path:

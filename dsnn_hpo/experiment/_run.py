@@ -15,20 +15,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import yaml
-
 from dsnn_hpo import report
-from dsnn_hpo.data import load_split
-from dsnn_hpo.errors import DsnnHpoError, JournalError, RunInterruptedError
+from dsnn_hpo.errors import JournalError, RunInterruptedError
 from dsnn_hpo.evaluation import evaluate
 from dsnn_hpo.execution import LocalExecutor
 from dsnn_hpo.experiment._build import Experiment, build
-from dsnn_hpo.experiment._drive import Driver, Observer, replay
-from dsnn_hpo.experiment._folder import RunFolder, default_folder
+from dsnn_hpo.experiment._drive import Driver, Observer, check_not_hopeless, replay
+from dsnn_hpo.experiment._folder import RunFolder, default_folder, resume_line
 from dsnn_hpo.experiment._front import FrontMember, front_members
-from dsnn_hpo.experiment._mirror import open_run_mirror
-from dsnn_hpo.experiment.config import FOLDER_KEY, ExperimentConfig, config_of
+from dsnn_hpo.experiment._mirror import default_store, open_run_mirror
+from dsnn_hpo.experiment.config import ExperimentConfig, config_of
 from dsnn_hpo.journal import Header, History, Journal
 from dsnn_hpo.optimizers import make_optimizer
 from dsnn_hpo.tracking import MirrorStatus
@@ -68,10 +64,12 @@ def start(config: ExperimentConfig, out: str | Path | None = None, observers: Se
     experiment = build(config)
     folder.create()
     with folder.lock():
+        # Another run may have begun here between the two lines above.
+        folder.create()
         shutil.copyfile(config.space_path, folder.space)
-        folder.experiment.write_text(_text_of(config), encoding="utf-8")
+        folder.experiment.write_text(config.text, encoding="utf-8")
         experiment.split.save(folder.split)
-        header = _header(config)
+        header = _header(experiment, folder)
         with Journal.create(folder.journal, header) as new:
             return _session(experiment, folder, new, History(header, ()), observers)
 
@@ -91,9 +89,12 @@ def resume(path: str | Path, observers: Sequence[Observer] = ()) -> Outcome:
     with folder.lock():
         opened, history = Journal.resume(folder.journal)
         with opened:
-            config = config_of(history.header)
-            experiment = build(config, folder.space)
-            _check_split(experiment, folder)
+            experiment = build(config_of(history.header), folder.space)
+            if history.header.data_digest != experiment.dataset.digest:
+                raise JournalError(
+                    f"{folder.path}: the data set {experiment.dataset.name} has changed since the run began; "
+                    "results on different data do not belong to one front"
+                )
             return _session(experiment, folder, opened, history, observers)
 
 
@@ -101,41 +102,40 @@ def _session(
     experiment: Experiment, folder: RunFolder, opened: Journal, history: History, observers: Sequence[Observer]
 ) -> Outcome:
     config = experiment.config
-    mirror = open_run_mirror(config, folder)
-    executor = LocalExecutor(config.execution.workers, config.execution.threads_per_worker)
-    optimizer = make_optimizer(config.optimizer, experiment.space, experiment.objectives, config.rungs, config.seed)
-    target = partial(evaluate, task=experiment.task(folder.path))
-    driver = Driver(optimizer, executor, target, opened, history, [mirror, *observers])
-    is_new = not history.events
-    timeout_s = MIRROR_TIMEOUT_INTERRUPTED_S
-    try:
-        if not history.finished:
-            replay(optimizer, history)
-            driver.mark("started" if is_new else "resumed")
-            with _stop_signals() as should_stop:
+    with _stop_signals() as should_stop:
+        mirror = open_run_mirror(config, folder, history.header)
+        executor = LocalExecutor(config.execution.workers, config.execution.threads_per_worker)
+        optimizer = make_optimizer(config.optimizer, experiment.space, experiment.objectives, config.rungs, config.seed)
+        target = partial(evaluate, task=experiment.task(folder.path))
+        driver = Driver(optimizer, executor, target, opened, history, [mirror, *observers])
+        timeout_s = MIRROR_TIMEOUT_INTERRUPTED_S
+        try:
+            if not history.finished:
+                replay(optimizer, history, should_stop)
                 _drive_to_the_end(driver, config, folder, should_stop)
-        timeout_s = MIRROR_TIMEOUT_S
-    finally:
-        executor.close(wait=False)
-        report.save_report(driver.history, folder.report)
-        mirror.update(driver.history)
-        status = mirror.close(timeout_s)
+            timeout_s = MIRROR_TIMEOUT_S
+        finally:
+            executor.close(wait=False)
+            mirror.update(driver.history)
+            status = mirror.close(timeout_s)
+            report.save_report(driver.history, folder.report)
     return Outcome(folder, driver.history, status)
 
 
 def _drive_to_the_end(
     driver: Driver, config: ExperimentConfig, folder: RunFolder, should_stop: Callable[[], bool]
 ) -> None:
+    driver.mark("resumed" if driver.history.events else "started")
     try:
         driver.drive(config.budget, should_stop)
-        if not should_stop() and not any(r.values for r in driver.history.results):
-            raise DsnnHpoError("no trial completed")
-    except DsnnHpoError as error:
-        driver.mark("failed", str(error))
+        if not should_stop():
+            check_not_hopeless(driver.history)
+    except Exception as error:
+        driver.mark("failed", f"{type(error).__name__}: {error}")
         raise
     if should_stop():
         driver.mark("interrupted")
-        raise RunInterruptedError(f"interrupted; continue with: dsnn-hpo resume {folder.path}")
+        raise RunInterruptedError(f"interrupted; continue with: {resume_line(folder.path)}")
     driver.mark("finished")
 
 
@@ -161,27 +161,18 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _header(config: ExperimentConfig) -> Header:
+def _header(experiment: Experiment, folder: RunFolder) -> Header:
+    config = experiment.config
     return Header(
         run_id=uuid.uuid4().hex,
         name=config.name,
         created=time.time(),
-        experiment={**config.model_dump(mode="json"), FOLDER_KEY: str(config.folder)},
-        experiment_text=_text_of(config),
+        experiment=config.as_written(),
+        experiment_text=config.text,
         objectives=config.objectives,
         fidelity=config.rungs,
         versions={"python": platform.python_version(), **{n: importlib.metadata.version(n) for n in LIBRARIES}},
+        folder=str(config.folder),
+        store=default_store(folder),
+        data_digest=experiment.dataset.digest,
     )
-
-
-def _text_of(config: ExperimentConfig) -> str:
-    return config.text or yaml.safe_dump(config.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
-
-
-def _check_split(experiment: Experiment, folder: RunFolder) -> None:
-    """Checks that the data are those of the run: results on other splits must not be mixed into one front."""
-    kept, now = load_split(folder.split), experiment.split
-    if not all(np.array_equal(getattr(kept, part), getattr(now, part)) for part in ("train", "validation", "test")):
-        raise JournalError(
-            f"{folder.split}: the data set has changed since the run began; its results cannot be continued"
-        )

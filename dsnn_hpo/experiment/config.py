@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 
+import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from dsnn_hpo.energy import EnergyConfig
@@ -18,18 +21,19 @@ from dsnn_hpo.search_space import find_space, read_yaml
 from dsnn_hpo.tracking import TrackingConfig
 from dsnn_hpo.trial import OBJECTIVES, Fidelity
 
-# Beside the experiment's own keys in a journal's header: where its relative paths start.
-FOLDER_KEY = "folder"
-
 
 class FidelityConfig(BaseModel):
     """How long configurations train, in epochs; rungs are a factor ``eta`` apart."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    min_epochs: int = Field(ge=1, le=100_000, description="the shortest training")
-    max_epochs: int = Field(ge=1, le=100_000, description="the longest training; the front consists of these")
-    eta: int = Field(default=3, ge=2, le=100, description="one in eta configurations goes on to the next rung")
+    min_epochs: int = Field(strict=True, ge=1, le=100_000, description="the shortest training")
+    max_epochs: int = Field(
+        strict=True, ge=1, le=100_000, description="the longest training; the front consists of these"
+    )
+    eta: int = Field(
+        strict=True, default=3, ge=2, le=100, description="one in eta configurations goes on to the next rung"
+    )
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
@@ -43,12 +47,14 @@ class BudgetConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    trials: int | None = Field(default=None, ge=1, le=10_000_000, description="trials, every rung counting as one")
+    trials: int | None = Field(
+        strict=True, default=None, ge=1, le=10_000_000, description="trials, every rung counting as one"
+    )
     full_trainings: float | None = Field(
-        default=None, gt=0, le=1e6, description="epochs trained in all, divided by max_epochs"
+        strict=True, default=None, gt=0, le=1e6, description="epochs trained in all, divided by max_epochs"
     )
     wall_time_s: float | None = Field(
-        default=None, gt=0, le=1e9, description="seconds; trials that run when they are over are finished"
+        strict=True, default=None, gt=0, le=1e9, description="seconds; trials that run when they are over are finished"
     )
 
     @model_validator(mode="after")
@@ -96,10 +102,13 @@ class ExperimentConfig(BaseModel):
     execution: ExecutionConfig = ExecutionConfig()
     energy: EnergyConfig = EnergyConfig()
     tracking: TrackingConfig = TrackingConfig()
-    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="fixes splits, proposals, initial weights, batches")
+    seed: int = Field(
+        strict=True, default=0, ge=0, le=2**31 - 1, description="fixes splits, proposals, initial weights, batches"
+    )
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
     _text: str = PrivateAttr(default="")
+    _text_says: dict[str, Any] = PrivateAttr(default_factory=dict)
     _source: Path | None = PrivateAttr(default=None)
 
     @property
@@ -109,8 +118,15 @@ class ExperimentConfig(BaseModel):
 
     @property
     def text(self) -> str:
-        """Returns the experiment as it was written; empty if it was made in Python."""
-        return self._text
+        """Returns the experiment as YAML: as it was written, if that is still what it says, else written anew."""
+        # A copy with changes keeps the text of its original.
+        if self._text and self._text_says == self.model_dump():
+            return self._text
+        return yaml.safe_dump(self.as_written(), sort_keys=False)
+
+    def as_written(self) -> dict[str, Any]:
+        """Returns the keys that were given, as JSON values; ``from_mapping`` makes the same experiment of them."""
+        return self.model_dump(mode="json", exclude_unset=True)
 
     @property
     def rungs(self) -> Fidelity:
@@ -132,6 +148,7 @@ class ExperimentConfig(BaseModel):
             raise ExperimentError(f"{file}: an experiment is a mapping of keys to values; this file holds {kind}")
         config = cls.from_mapping(data, file.parent.resolve(), file)
         config._text = file.read_text(encoding="utf-8")
+        config._text_says = config.model_dump()
         config._source = file
         return config
 
@@ -157,7 +174,14 @@ class ExperimentConfig(BaseModel):
     def data_path(self) -> Path | None:
         """Returns where the data set lies, as an absolute path, or None for the set's own default."""
         path = self.task.path
-        return None if path is None else (self._folder / path.expanduser()).resolve()
+        return None if path is None else (self._folder / os.path.expanduser(path)).resolve()  # noqa: PTH111 - never raises
+
+    @property
+    def tracking_uri(self) -> str | None:
+        """Returns MLflow's tracking URI, a SQLite file's path made absolute, or None for the default store."""
+        uri = self.tracking.uri
+        match = re.fullmatch(r"(sqlite(?:\+\w+)?:///)([^/?].*)", uri or "")
+        return f"{match[1]}{self._folder / match[2]}" if match else uri
 
     @property
     def space_path(self) -> Path:
@@ -167,5 +191,4 @@ class ExperimentConfig(BaseModel):
 
 def config_of(header: Header) -> ExperimentConfig:
     """Returns the experiment that a journal's header holds."""
-    data = dict(header.experiment)
-    return ExperimentConfig.from_mapping(data, Path(data.pop(FOLDER_KEY)))
+    return ExperimentConfig.from_mapping(dict(header.experiment), Path(header.folder))

@@ -31,7 +31,7 @@ class OptunaConfig(_Settings):
 
     name: Literal["optuna"] = "optuna"
     sampler: Literal["nsga2", "tpe"] = Field(default="nsga2", description="evolution, or a density model")
-    population_size: int = Field(default=20, ge=2, description="nsga2: configurations in a generation")
+    population_size: int = Field(strict=True, default=20, ge=2, description="nsga2: configurations in a generation")
     n_initial: PositiveInt = Field(default=10, description="tpe: random configurations before the model proposes")
 
     @model_validator(mode="after")

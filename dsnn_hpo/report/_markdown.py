@@ -42,6 +42,10 @@ def front_table(history: History, n_hyperparameters: int = 6) -> FrontTable:
     if shared:
         text = ", ".join(f"{name} = {readable(members[0].trial.config[name])}" for name in shared)
         notes.append(f"All members share {text}." if len(members) > 1 else f"Its configuration: {text}.")
+    if history.front_fidelity < history.header.fidelity.max_epochs:
+        longest = epochs(history.header.fidelity.max_epochs)
+        notes.append(f"No trial of {longest} has completed: these are not the final figures, and they are not tested.")
+    notes += [f"Energy: {method}." for method in sorted({m for r in members for m in r.provenance.values()})]
     if n_more := len(names) - len(shared) - len(shown):
         notes.append(f"{n_more} more {'hyperparameter differs' if n_more == 1 else 'hyperparameters differ'}.")
     return FrontTable(_summary(history, members), header, rows, tuple(notes))

@@ -127,5 +127,22 @@ MALFORMED: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
         changed("model: cnn}", "model: cnn, batch_size: 32}").replace("search_space: dsnn", "search_space: batch.yaml"),
         ("batch_size", "32"),
     ),
+    "numbers as words": (changed("trials: 22", "trials: yes"), ("budget.trials", "True")),
+    "a number in quotes": (changed("trials: 22", "trials: '22'"), ("budget.trials", "'22'")),
+    "a truth for a seed": (GOOD + "seed: true\n", ("seed", "True")),
+    "no such user": (changed("dataset: digits", "dataset: cifar10, path: ~nosuchuser/x"), ("nosuchuser",)),
+    "NUL in a path": (changed("dataset: digits", 'dataset: cifar10, path: "a\\0b"'), ("task.path", "NUL")),
+    "endless name of a space": (changed("search_space: dsnn", f"search_space: {'x' * 300}.yaml"), ("search_space",)),
+    "null as an argument": (
+        changed("model: cnn", "model: cnn, model_arguments: {width: ~}"),
+        ("model_arguments.width", "None"),
+    ),
+    "optimizer without a name": (changed("optimizer: smac", "optimizer: {n_initial: 3}"), ("optimizer", "name")),
+    "a number for a key": (GOOD + "3: x\n", ("3", "keys should be strings")),
+    "schedule without meaning": (changed("model: cnn", "model: cnn, schedule: stepwise"), ("task.schedule", "cosine")),
+    "the whole machine, twice": (
+        GOOD + "execution: {workers: 2}\nenergy: {scope: machine}\n",
+        ("energy.scope", "2 workers"),
+    ),
     "bad condition": (changed("search_space: dsnn", "search_space: condition.yaml"), ("condition.yaml", "nothing")),
 }

@@ -8,12 +8,16 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 
 from dsnn_hpo import journal
 from dsnn_hpo.errors import RunFolderError
 from dsnn_hpo.experiment import ExperimentConfig, front_members, resume, run, start
+from dsnn_hpo.experiment.config import BudgetConfig
 from dsnn_hpo.journal import Asked, History, Mark, Told
+from tests.experiment.conftest import EXPERIMENT
 
 N_KILLS = 10
 DEADLINE_S = 240
@@ -109,7 +113,7 @@ def test_a_signal_ends_the_run_with_130_and_the_line_that_resumes_it(number, exp
 def test_a_folder_that_holds_a_run_is_refused_with_the_resume_line(experiment_file, tmp_path, cli):
     folder = tmp_path / "run"
     config = ExperimentConfig.from_file(experiment_file)
-    config = config.model_copy(update={"budget": config.budget.model_copy(update={"trials": 2})})
+    config = config.model_copy(update={"budget": BudgetConfig(trials=2)})
     members = run(config, folder)
     again = cli("run", experiment_file, "--out", folder)
     _, err = again.communicate(timeout=60)
@@ -131,14 +135,52 @@ def test_a_second_driver_is_kept_out(experiment_file, tmp_path, cli):
         resume(folder)
 
 
-def test_changed_data_are_not_mixed_into_an_old_run(experiment_file, tmp_path):
+def test_changed_data_are_not_mixed_into_an_old_run(tmp_path):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 255, (60, 8, 8), np.uint8), np.arange(60) % 3
+    np.savez(tmp_path / "data.npz", x=images, y=labels)
+    (tmp_path / "npz.yaml").write_text(
+        "name: npz\ntask: {dataset: npz, path: data.npz, model: mlp}\nsearch_space: dsnn\nobjectives: [error]\n"
+        "fidelity: {min_epochs: 1, max_epochs: 1}\noptimizer: random\nbudget: {trials: 1}\n"
+    )
     folder = tmp_path / "run"
-    config = ExperimentConfig.from_file(experiment_file)
-    config = config.model_copy(update={"budget": config.budget.model_copy(update={"trials": 1})})
-    run(config, folder)
-    from dsnn_hpo.data import Split, load_split
-
-    split = load_split(folder / "split.npz")
-    Split(split.train[1:], split.validation, split.test, split.test_is_pool).save(folder / "split.npz")
-    with pytest.raises(journal.JournalError, match="the data set has changed"):
+    run(ExperimentConfig.from_file(tmp_path / "npz.yaml"), folder)
+    assert front_members(resume(folder).history)
+    images[0, 0, 0] ^= 1
+    np.savez(tmp_path / "data.npz", x=images, y=labels)
+    with pytest.raises(journal.JournalError, match="the data set npz has changed"):
         resume(folder)
+
+
+@pytest.mark.parametrize(
+    "optimizer", ["random", "optuna", {"name": "optuna", "sampler": "tpe"}, {"name": "smac", "n_initial": 3}]
+)
+def test_a_run_of_every_optimizer_resumes_from_any_folder(optimizer, experiment_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = yaml.safe_load(EXPERIMENT)
+    data |= {"optimizer": optimizer, "budget": {"trials": 3}, "tracking": {"uri": "sqlite:///store.db"}}
+    folder = Path("runs/a b/1")
+    members = run(ExperimentConfig.from_mapping(data, tmp_path), folder)
+    lines = (folder / "journal.jsonl").read_text().splitlines(keepends=True)
+    # As after a kill: the last result and the end of the run are missing.
+    (folder / "journal.jsonl").write_text("".join(lines[:-2]))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    resumed = resume(tmp_path / folder)
+    assert [m.trial for m in front_members(resumed.history)] == [m.trial for m in members]
+    # Nothing was begun anew in the other folder.
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert (tmp_path / "store.db").exists()
+    # The copy of the experiment in the run folder describes the same experiment.
+    copy = ExperimentConfig.from_file(tmp_path / folder / "experiment.yaml")
+    assert copy.model_dump() == ExperimentConfig.from_mapping(data, tmp_path).model_dump()
+
+
+def test_the_default_store_is_found_again_from_any_folder(experiment_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = ExperimentConfig.from_file(experiment_file)
+    run(config.model_copy(update={"budget": BudgetConfig(trials=1)}), "runs/small/1")
+    assert (tmp_path / "runs" / "mlflow.db").exists()
+    monkeypatch.chdir(tmp_path.parent)
+    resume(tmp_path / "runs" / "small" / "1")
+    assert not (tmp_path / "runs" / "small" / "1" / "mlflow.db").exists()
