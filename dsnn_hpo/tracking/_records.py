@@ -168,6 +168,8 @@ class Records:
             "mlflow.runColor": FRONT_COLOUR if member else OTHER_COLOUR,
             "pareto": "true" if member else "false",
         }
+        for one in told:
+            tags |= {f"measured_by.{_name(name)}": _short(how) for name, how in one.result.provenance.items()}
         errors = [t.result.error for t in told if t.result.error]
         if errors:
             tags["error"] = _short(errors[-1])

@@ -59,3 +59,17 @@ def test_ui_serves_the_run_and_prints_its_address(tmp_path):
     # The description shows the front.
     for member in front_members(outcome.history):
         assert f"[{member.trial}](" in tags["mlflow.note.content"]
+
+
+def test_a_port_that_is_taken_is_an_input_error(tmp_path):
+    file = tmp_path / "tiny.yaml"
+    file.write_text(EXPERIMENT)
+    outcome = start(ExperimentConfig.from_file(file), tmp_path / "run")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        command = [sys.executable, "-m", "dsnn_hpo", "ui", outcome.folder.path, "--port", str(port)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == 2
+    assert f"port {port} of 127.0.0.1 cannot be used" in ended.stderr

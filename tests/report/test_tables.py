@@ -1,11 +1,13 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from dsnn_hpo import pareto
-from dsnn_hpo.report import front_json, front_markdown, front_rows
+from dsnn_hpo.journal import Told
+from dsnn_hpo.report import front_json, front_markdown, front_rows, front_table
 from dsnn_hpo.trial import Result
 from tests.report.synthetic import history, prefix
 
@@ -94,3 +96,22 @@ def test_failed_trials_are_counted_but_never_members():
     assert n_failed > 0
     assert f"({n_failed} failed)" in front_markdown(run)
     assert all(isinstance(m, Result) and m.values for m in run.front())
+
+
+def test_notes_say_how_energy_was_obtained():
+    whole = history(9)
+    events = [
+        replace(e, result=replace(e.result, provenance={"inference_energy_j": "cpu: rapl (measured)"}))
+        if isinstance(e, Told) and e.result.values
+        else e
+        for e in whole.events
+    ]
+    assert "Energy: cpu: rapl (measured)." in front_table(replace(whole, events=tuple(events))).notes
+    assert not any(note.startswith("Energy") for note in front_table(whole).notes)
+
+
+def test_a_front_below_the_longest_training_says_so():
+    whole = history(9)
+    low = tuple(e for e in whole.events if not isinstance(e, Told) or e.result.trial.fidelity < 9)
+    assert any("No trial of 9 epochs has completed" in note for note in front_table(replace(whole, events=low)).notes)
+    assert not any("No trial of" in note for note in front_table(whole).notes)

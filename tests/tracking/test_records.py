@@ -109,3 +109,13 @@ def test_times_are_the_journal_s():
     record = _of(whole).child(whole.results[0].trial.key)
     assert record.start_ms == 1_750_000_001_000
     assert record.parts[0][0].time_ms == 1_750_000_009_250
+
+
+def test_how_energy_was_obtained_is_tagged():
+    whole = history(9)
+    told = whole.events[-2]
+    measured = replace(
+        told, result=replace(told.result, provenance={"inference_energy_j": "cpu: cpu_load (estimated)"})
+    )
+    records = _of(replace(whole, events=(*whole.events[:-2], measured, whole.events[-1])))
+    assert records.child(told.result.trial.key).tags["measured_by.inference_energy_j"] == "cpu: cpu_load (estimated)"
