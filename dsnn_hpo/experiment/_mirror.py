@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ START_TIMEOUT_S = 120.0
 # MLflow shows the picture unscaled, in a column of this width.
 PICTURE_WIDTH_PX = 990
 ARTIFACTS = "mlflow-artifacts"
+MAX_LOG_CHARACTERS = 2000
 
 
 def open_run_mirror(config: ExperimentConfig, folder: RunFolder, header: Header) -> Mirror:
@@ -77,13 +79,18 @@ def serve_ui(run_dir: Path | None, port: int, announce: Callable[[str], None]) -
     command = tracking.ui_command(uri, store.parent / ARTIFACTS, port)
     with (
         _ended_by_signals(),
-        subprocess.Popen(command, env=tracking.ui_environment(), stdout=subprocess.DEVNULL) as server,
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(command, env=tracking.ui_environment(), stdout=subprocess.DEVNULL, stderr=log) as server,
     ):
         try:
             tracking.wait_until_up(base_url, START_TIMEOUT_S, server)
             announce(_address(base_url, status))
             if server.wait() != 0:
                 raise TrackingError(f"the MLflow server ended with exit code {server.returncode}")
+        except TrackingError as error:
+            # Otherwise nobody wants to read what the server says.
+            log.seek(0)
+            raise TrackingError(f"{error}\n{log.read().decode(errors='replace')[-MAX_LOG_CHARACTERS:]}") from error
         except KeyboardInterrupt:
             pass
         finally:
