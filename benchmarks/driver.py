@@ -75,12 +75,12 @@ def ours(n_trials: int, mirrored: bool) -> tuple[float, float]:
     facts = ModelFacts("cnn", {"width": 16, "depth": 2}, lambda arguments: int(arguments.get("depth", 2)))
     space = load_search_space(find_space("dsnn", Path.cwd()), facts, seed=0)
     objectives = [OBJECTIVES[name] for name in config.objectives]
-    header = Header("r", config.name, time.time(), {}, "", config.objectives, config.rungs, {})
+    header = Header("r", config.name, time.time(), {}, "", config.objectives, config.rungs, {}, store="mlflow.db")
     with tempfile.TemporaryDirectory() as name:
         folder = RunFolder(Path(name))
         optimizer = make_optimizer(config.optimizer, space, objectives, config.rungs, seed=0)
         with Journal.create(folder.journal, header) as journal, contextlib.redirect_stderr(io.StringIO()):
-            mirror = open_run_mirror(config, folder) if mirrored else None
+            mirror = open_run_mirror(config, folder, header) if mirrored else None
             with show_progress(config, folder.path) as progress:
                 observers = [progress] if mirror is None else [progress, mirror]
                 driver = Driver(optimizer, InlineExecutor(), instant, journal, History(header, ()), observers)

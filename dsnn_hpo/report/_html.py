@@ -96,9 +96,9 @@ def _draw_two(figure: Figure, points: Points) -> None:
     _scatter(figure, epochs(points.fidelity), shown[1], value, points, _grey_marker())
     _scatter(figure, "Pareto front", shown[2], value, points, _red_marker(), line_shape=shape)
     figure.update_layout(xaxis_title=_title(points, x, "validation"), yaxis_title=_title(points, y, "validation"))
-    menus = [_scale_menu("x", 0.0), _scale_menu("y", 0.19)]
+    menus = [_scale_menu("x", 0.0), _scale_menu("y", 0.25)]
     if _tested(points, x) or _tested(points, y):
-        menus.append(_split_menu(points, shown, 0.38))
+        menus.append(_split_menu(points, shown, 0.5))
     figure.update_layout(updatemenus=menus)
 
 
@@ -118,7 +118,7 @@ def _draw_many(figure: Figure, points: Points) -> None:
     }
     _scatter(figure, "Pareto front", shown[2], value, points, marker)
     figure.update_layout(xaxis_title=label(x), yaxis_title=label(y))
-    menus = [_scale_menu("x", 0.0), _scale_menu("y", 0.19), _pair_menu(points, shown, 0.38)]
+    menus = [_scale_menu("x", 0.0), _scale_menu("y", 0.25), _pair_menu(points, shown, 0.5)]
     figure.update_layout(updatemenus=menus)
 
 
