@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Protocol
@@ -181,5 +180,5 @@ def n_epochs_promised(history: History) -> int:
 
 def _running_s(history: History) -> float:
     # The history ends at its last event; time has passed since.
-    since = max(0.0, time.time() - history.events[-1].time) if history.events else 0.0
+    since = max(0.0, now() - history.events[-1].time) if history.events else 0.0
     return history.running_s + since

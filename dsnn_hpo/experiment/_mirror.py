@@ -27,8 +27,7 @@ MAX_LOG_CHARACTERS = 2000
 
 def open_run_mirror(config: ExperimentConfig, folder: RunFolder, header: Header) -> Mirror:
     """Returns a mirror of the run in ``folder``; raises InputError if there cannot be a store at its URI."""
-    store = _store(folder, header)
-    return tracking.open_mirror(_tracking(config), f"sqlite:///{store}", store.parent / ARTIFACTS, _render)
+    return tracking.open_mirror(*_where(config, folder, header), _render)
 
 
 def default_store(folder: RunFolder) -> str:
@@ -41,14 +40,12 @@ def default_store(folder: RunFolder) -> str:
     return os.path.relpath(home / "mlflow.db", path)
 
 
-def _store(folder: RunFolder, header: Header) -> Path:
+def _where(config: ExperimentConfig, folder: RunFolder, header: Header) -> tuple[TrackingConfig, str, Path]:
+    """Returns where a run is mirrored: the settings, its default store, and the folder of its artifacts."""
     # Relative to the run folder, so that neither another working directory nor a move of all of runs/ loses it.
-    return (folder.path / header.store).resolve()
-
-
-def _tracking(config: ExperimentConfig) -> TrackingConfig:
-    uri = config.tracking.uri
-    return config.tracking if uri is None else config.tracking.model_copy(update={"uri": config.tracking_uri})
+    store = (folder.path / header.store).resolve()
+    settings = config.tracking.model_copy(update={"uri": config.tracking_uri})
+    return settings, f"sqlite:///{store}", store.parent / ARTIFACTS
 
 
 def serve_ui(run_dir: Path | None, port: int, announce: Callable[[str], None]) -> None:
@@ -66,17 +63,15 @@ def serve_ui(run_dir: Path | None, port: int, announce: Callable[[str], None]) -
     folder = RunFolder(run_dir or _newest_run())
     history = read_run(folder.path)
     config = config_of(history.header)
-    store = _store(folder, history.header)
-    uri = config.tracking_uri or f"sqlite:///{store}"
-    is_server = uri.startswith(("http://", "https://"))
-    if not is_server:
-        _check_port_is_free(port)
-    status = _brought_up_to_date(config, folder, history)
-    if is_server:
-        announce(_address(uri, status))
+    settings, default_uri, artifacts = _where(config, folder, history.header)
+    uri = settings.uri or default_uri
+    if tracking.is_server(uri):
+        announce(_address(uri, _brought_up_to_date(config, folder, history)))
         return
+    _check_port_is_free(port)
+    status = _brought_up_to_date(config, folder, history)
     base_url = f"http://127.0.0.1:{port}"
-    command = tracking.ui_command(uri, store.parent / ARTIFACTS, port)
+    command = tracking.ui_command(uri, artifacts, port)
     with (
         _ended_by_signals(),
         tempfile.TemporaryFile() as log,
@@ -120,10 +115,9 @@ def _check_port_is_free(port: int) -> None:
 
 def _brought_up_to_date(config: ExperimentConfig, folder: RunFolder, history: History) -> MirrorStatus | None:
     """Returns where the run lies in the store, or None while its own driver is writing to it."""
-    store = _store(folder, history.header)
     try:
         with folder.lock():
-            return tracking.sync(history, _tracking(config), f"sqlite:///{store}", store.parent / ARTIFACTS, _render)
+            return tracking.sync(history, *_where(config, folder, history.header), _render)
     except RunFolderError:
         return None
 

@@ -7,7 +7,6 @@ import platform
 import shutil
 import signal
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from dsnn_hpo.experiment._folder import RunFolder, default_folder, resume_line
 from dsnn_hpo.experiment._front import FrontMember, front_members
 from dsnn_hpo.experiment._mirror import default_store, open_run_mirror
 from dsnn_hpo.experiment.config import ExperimentConfig, config_of
-from dsnn_hpo.journal import Header, History, Journal
+from dsnn_hpo.journal import Header, History, Journal, now
 from dsnn_hpo.optimizers import make_optimizer
 from dsnn_hpo.tracking import MirrorStatus
 
@@ -166,7 +165,7 @@ def _header(experiment: Experiment, folder: RunFolder) -> Header:
     return Header(
         run_id=uuid.uuid4().hex,
         name=config.name,
-        created=time.time(),
+        created=now(),
         experiment=config.as_written(),
         experiment_text=config.text,
         objectives=config.objectives,

@@ -3,7 +3,7 @@
 Importing this package does not import MLflow: ``tracking/mlflow.py`` does, at the first pass over a journal.
 """
 
-from dsnn_hpo.tracking._address import check_uri, run_link, view_link
+from dsnn_hpo.tracking._address import check_uri, is_server, run_link, view_link
 from dsnn_hpo.tracking._config import TrackingConfig
 from dsnn_hpo.tracking._mirror import Mirror, MirrorStatus, open_mirror, sync
 from dsnn_hpo.tracking._rendered import Render, Rendered
@@ -16,6 +16,7 @@ __all__ = [
     "Rendered",
     "TrackingConfig",
     "check_uri",
+    "is_server",
     "open_mirror",
     "run_link",
     "sync",

@@ -93,6 +93,11 @@ def without_password(uri: str) -> str:
     return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", uri)
 
 
+def is_server(uri: str) -> bool:
+    """Returns whether the URI is the address of an MLflow server, not of a store."""
+    return uri.lower().startswith(("http://", "https://"))
+
+
 def run_link(base_url: str, experiment_id: str, run_id: str, artifact: str = "") -> str:
     """Returns the address of a run's page, or of an artifact on it.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.error import URLError
 
 from dsnn_hpo.errors import InputError, TrackingError
-from dsnn_hpo.tracking._address import check_uri, without_password
+from dsnn_hpo.tracking._address import check_uri, is_server, without_password
 
 _POLL_S = 0.2
 
@@ -23,7 +23,7 @@ def ui_command(uri: str, artifact_root: Path | None, port: int) -> list[str]:
         InputError: the URI is a server already, or no store can be there.
     """
     check_uri(uri)
-    if uri.lower().startswith(("http://", "https://")):
+    if is_server(uri):
         raise InputError(f"{without_password(uri)} is a server already: open it in a browser")
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     if artifact_root is not None:

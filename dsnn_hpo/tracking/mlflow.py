@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dsnn_hpo.errors import TrackingError
 from dsnn_hpo.journal import Header
-from dsnn_hpo.tracking._address import sqlite_path, without_password
+from dsnn_hpo.tracking._address import is_server, sqlite_path, without_password
 from dsnn_hpo.tracking._records import Point, RunRecord
 
 # Before the import below, which would otherwise start a thread that reports home.
@@ -126,7 +126,7 @@ class Connection:
         experiment = self._client.get_experiment_by_name(name)
         if experiment is None:
             # A server decides itself where artifacts go; without one MLflow would take the working directory.
-            local = artifact_root is not None and not self._uri.lower().startswith("http")
+            local = artifact_root is not None and not is_server(self._uri)
             location = artifact_root.absolute().as_uri() if local and artifact_root else None
             experiment = self._client.get_experiment(self._client.create_experiment(name, location))
         if experiment.lifecycle_stage != "active":

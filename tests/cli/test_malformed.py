@@ -71,7 +71,8 @@ def test_missing_file_and_folder(folder, monkeypatch, capsys):
     assert run_main(monkeypatch, "run", "nowhere.yaml") == 2
     assert "nowhere.yaml" in capsys.readouterr().err
     assert run_main(monkeypatch, "run", str(folder)) == 2
-    assert "folder" in capsys.readouterr().err or "directory" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "folder" in err or "directory" in err
 
 
 def test_as_a_process_too(folder):
