@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dsnn_hpo.kernels._implementation import Implementation, use_implementation
 from dsnn_hpo.kernels.fixed_point import (
     FixedPointRounding,
     fixed_point,
     fixed_point_range,
     fixed_point_reference,
 )
+from dsnn_hpo.kernels.packed_weight import PackedWeight, pack
 from dsnn_hpo.kernels.power_of_two import (
     ShiftType,
     WeightRounding,
@@ -22,16 +24,20 @@ from dsnn_hpo.kernels.power_of_two import (
 
 __all__ = [
     "FixedPointRounding",
+    "Implementation",
+    "PackedWeight",
     "ShiftType",
     "WeightRounding",
     "exponent_range",
     "fixed_point",
     "fixed_point_range",
     "fixed_point_reference",
+    "pack",
     "power_of_two_ps",
     "power_of_two_ps_reference",
     "power_of_two_q",
     "power_of_two_q_reference",
     "straight_through_ps",
     "straight_through_q",
+    "use_implementation",
 ]
