@@ -3,17 +3,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CSRC := dsnn_hpo/kernels/csrc
+BUILT := $(VENV)/.built
+# The library that `make sanitize` tests: a build folder of its own, never the installed one.
+SANITIZED := build/sanitized
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint bench sanitize clean
 
-demo: $(READY)
+demo: $(BUILT)
 	$(BIN)/dsnn-hpo run experiments/digits.yaml
 
-test: $(READY)
+test: $(BUILT)
 	bash tests/system_packages.sh
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: $(READY)
+test-slow: $(BUILT)
 	bash tests/system_packages.sh
 	$(BIN)/python -m pytest -m slow
 
@@ -22,9 +26,38 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+ifndef DSNN_HPO_WITHOUT_KERNELS
+	$(call cmake,build/lint,-DCMAKE_CXX_FLAGS=-Werror)
+endif
 
-bench: $(READY)
+bench: $(BUILT)
 	$(BIN)/python benchmarks/driver.py
+
+# The kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer, on each instruction set that the processor has.
+# Python itself leaks at exit by design; everything else that they find ends the tests.
+sanitize: $(BUILT)
+	$(call cmake,$(SANITIZED),-DDSNN_SANITIZE=ON)
+	for isa in $$($(BIN)/python -c 'from dsnn_hpo.kernels import available_isas; print(*available_isas())'); do \
+	  echo "instruction set: $$isa"; \
+	  DSNN_HPO_ISA=$$isa DSNN_HPO_LIBRARY=$(SANITIZED)/libdsnn_kernels.so \
+	  LD_PRELOAD=$$($${CXX:-c++} -print-file-name=libasan.so) \
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	  $(BIN)/python -m pytest -m "not slow" tests/kernels tests/executor || exit 1; \
+	done
+
+# Configures and builds the kernels in folder $(1) with options $(2); silent unless something is wrong.
+define cmake
+@PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S $(CSRC) -B $(1) -G Ninja $(2) --log-level=WARNING >/dev/null
+@PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build $(1) -- --quiet
+endef
+
+# Installing built the library already; this follows changes of its sources. Without a compiler there is nothing to do.
+$(BUILT): $(READY) $(wildcard $(CSRC)/*)
+ifndef DSNN_HPO_WITHOUT_KERNELS
+	$(call cmake,build/kernels,-DDSNN_INPLACE=ON)
+	@$(BIN)/cmake --install build/kernels >/dev/null
+endif
+	@touch $(BUILT)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("dsnn-hpo needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...")'

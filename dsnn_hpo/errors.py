@@ -11,6 +11,7 @@
     │   └── RunFolderError      the run folder is in use, holds a run, or holds none
     ├── JournalError            the journal is damaged; names the line
     ├── TrackingError           the tracking server refused or is away
+    ├── KernelError             the compiled kernels are broken, stale, or missing where they were asked for
     ├── WorkerError             a worker process died
     ├── RunInterruptedError     Ctrl-C or SIGTERM stopped a run, which can be resumed; exit code 130
     └── TrialError              one trial failed by itself; becomes a failed Result
@@ -59,6 +60,10 @@ class JournalError(DsnnHpoError):
 
 class TrackingError(DsnnHpoError):
     """The tracking server refused or is away."""
+
+
+class KernelError(DsnnHpoError):
+    """The compiled kernels are broken, of another version, or not built where they were asked for."""
 
 
 class WorkerError(DsnnHpoError):

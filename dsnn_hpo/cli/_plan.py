@@ -9,6 +9,7 @@ from rich.table import Table
 
 from dsnn_hpo.cli._console import console
 from dsnn_hpo.experiment import Experiment
+from dsnn_hpo.kernels import isa
 from dsnn_hpo.optimizers import Plan, plan
 
 
@@ -30,6 +31,7 @@ def print_plan(experiment: Experiment) -> None:
     names = ", ".join(f"{h.name}" for h in experiment.space.values())
     out.print(f"search space: {len(experiment.space)} hyperparameters: {names}", markup=False)
     out.print(f"objectives: {', '.join(f'{o.goal} {o.name} ({o.unit})' for o in experiment.objectives)}", markup=False)
+    out.print(f"kernels: {isa() or 'reference in plain torch'}", markup=False)
     cap = experiment.space.get("epochs")
     if isinstance(cap, UniformIntegerHyperparameter) and cap.upper < config.fidelity.max_epochs:
         out.print(f"note: the search space's own `epochs` ends every training after {cap.upper} epochs at the latest")

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import types
+import warnings
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from multiprocessing import popen_spawn_posix
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
-from dsnn_hpo.errors import WorkerError
+from dsnn_hpo.errors import DsnnHpoWarning, WorkerError
 
 R = TypeVar("R")
 
@@ -84,6 +85,8 @@ def _initialize_worker(driver_pid: int, n_threads: int) -> None:
     # Read by OpenMP and BLAS when torch and numpy are imported, which is later than this.
     os.environ["OMP_NUM_THREADS"] = str(n_threads)
     os.environ["MKL_NUM_THREADS"] = str(n_threads)
+    # What a user should know, the driver has said once.
+    warnings.simplefilter("ignore", DsnnHpoWarning)
     threading.Thread(target=_end_with_driver, args=(driver_pid,), daemon=True).start()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import ConfigSpace
 
-from dsnn_hpo import models
+from dsnn_hpo import kernels, models
 from dsnn_hpo.data import Dataset, Split, check_dataset, load_dataset, make_split, prepare
 from dsnn_hpo.energy import check_country
 from dsnn_hpo.errors import DsnnHpoError, ExperimentError, InputError, ModelError, one_of
@@ -77,6 +77,8 @@ def build(config: ExperimentConfig, space_file: Path | None = None) -> Experimen
     with _at(config, "search_space"):
         space = load_search_space(space_file or config.space_path, facts, config.seed)
         _check_settled_once(config, space)
+    # Broken kernels stop the run here, not in each trial.
+    kernels.isa()
     experiment = Experiment(config, space, dataset, split)
     with _at(config, "task.model"):
         _check_default_runs(experiment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dsnn_hpo.kernels._implementation import Implementation, use_implementation
+from dsnn_hpo.kernels._library import available_isas, isa
 from dsnn_hpo.kernels.fixed_point import (
     FixedPointRounding,
     fixed_point,
@@ -28,10 +29,12 @@ __all__ = [
     "PackedWeight",
     "ShiftType",
     "WeightRounding",
+    "available_isas",
     "exponent_range",
     "fixed_point",
     "fixed_point_range",
     "fixed_point_reference",
+    "isa",
     "pack",
     "power_of_two_ps",
     "power_of_two_ps_reference",

@@ -12,7 +12,7 @@ class Implementation(Enum):
     """What may run an op.
 
     AUTO takes the compiled kernel where there is one for the device, dtype and shape, else the reference; REFERENCE
-    takes the definition in plain torch; COMPILED takes the compiled kernel and raises RuntimeError where there is none.
+    takes the definition in plain torch; COMPILED takes the compiled kernel and raises KernelError where there is none.
     """
 
     AUTO = "auto"

@@ -7,59 +7,125 @@ import functools
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from dsnn_hpo.errors import DsnnHpoWarning
+from dsnn_hpo.errors import DsnnHpoWarning, InputError, KernelError, one_of
 from dsnn_hpo.kernels._implementation import Implementation, current_implementation
 
 ABI_VERSION = 1
 ISA_VARIABLE = "DSNN_HPO_ISA"
 LIBRARY_VARIABLE = "DSNN_HPO_LIBRARY"
+ISAS = ("portable", "avx2", "avx512", "avx512vnni")
 _NAME = "libdsnn_kernels.so"
+_HOW_TO_BUILD = "`pip install .` with a C++ compiler builds them (in a checkout `pip install -e .`)"
+
+
+class _Library(ctypes.CDLL):
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError as error:
+            if not name.startswith("dsnn_"):
+                raise
+            raise KernelError(
+                f"the compiled kernels in {self._name} have no function {name}: they are older than this package; {_HOW_TO_BUILD}"
+            ) from error
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """Returns the compiled library, or None, with a warning once, where it was not built."""
+    """Returns the compiled library, or None, with a warning once, where it was not built.
+
+    Raises KernelError if the file is broken or of another version, InputError if the environment asks for an
+    instruction set that does not exist or that the processor lacks.
+    """
     path = Path(os.environ.get(LIBRARY_VARIABLE) or Path(__file__).parent / _NAME)
     if not path.exists():
         warnings.warn(
             f"the compiled kernels are not built ({path} is missing): everything runs on the slower reference in "
-            "plain torch; `pip install .` with a C++ compiler builds them",
+            f"plain torch; {_HOW_TO_BUILD}",
             DsnnHpoWarning,
             stacklevel=2,
         )
         return None
-    # torch is imported above: its OpenMP runtime is loaded by now, and ours resolves to the same one.
-    loaded = ctypes.CDLL(str(path))
-    if (version := loaded.dsnn_abi_version()) != ABI_VERSION:
-        raise RuntimeError(f"{path} is of another version ({version}, not {ABI_VERSION}): build it again")
-    loaded.dsnn_isa.restype = ctypes.c_char_p
+    loaded = _load(path)
     if wanted := os.environ.get(ISA_VARIABLE):
-        set_isa(loaded, wanted)
+        try:
+            set_isa(loaded, wanted)
+        except ValueError as error:
+            raise InputError(f"environment variable {ISA_VARIABLE}: {error}") from error
+    return loaded
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    # torch is imported above: its OpenMP runtime is loaded by now, and ours resolves to the same one.
+    try:
+        loaded = _Library(str(path))
+    except OSError as error:
+        raise KernelError(f"the compiled kernels cannot be loaded ({error}); {_HOW_TO_BUILD}") from error
+    version = loaded.dsnn_abi_version()
+    if version != ABI_VERSION:
+        raise KernelError(
+            f"the compiled kernels in {path} are of version {version}, this package needs {ABI_VERSION}; {_HOW_TO_BUILD}"
+        )
+    loaded.dsnn_isa.restype = ctypes.c_char_p
+    loaded.dsnn_set_isa.argtypes = [ctypes.c_char_p]
     return loaded
 
 
 def set_isa(loaded: ctypes.CDLL, name: str) -> None:
-    """Returns nothing; makes the library use an instruction set. Raises ValueError where the processor lacks it."""
+    """Returns nothing; makes the library use an instruction set.
+
+    Raises ValueError where there is none of that name, or the processor lacks it.
+    """
+    if name not in ISAS:
+        raise ValueError(f"no instruction set {one_of(name, ISAS)}")
     if loaded.dsnn_set_isa(name.encode()):
-        raise ValueError(
-            f"{ISA_VARIABLE}: this processor has no instruction set {name!r}; there are portable, avx2, avx512, avx512vnni"
-        )
+        raise ValueError(f"this processor has no {name}; it has {', '.join(_supported(loaded))}")
+
+
+def isa() -> str | None:
+    """Returns the instruction set that the compiled kernels use, or None, with a warning once, where they are not built.
+
+    It is one of ``available_isas()``: the widest, unless the environment variable ``DSNN_HPO_ISA`` names another.
+    Raises like any use of the kernels: KernelError if they are broken, InputError if the variable is wrong.
+    """
+    loaded = library()
+    return None if loaded is None else _current(loaded)
+
+
+def available_isas() -> tuple[str, ...]:
+    """Returns the instruction sets that the compiled kernels can use on this processor; none where they are not built."""
+    loaded = library()
+    return () if loaded is None else _supported(loaded)
+
+
+def _current(loaded: ctypes.CDLL) -> str:
+    name: bytes = loaded.dsnn_isa()
+    return name.decode()
+
+
+def _supported(loaded: ctypes.CDLL) -> tuple[str, ...]:
+    before = _current(loaded)
+    try:
+        return tuple(name for name in ISAS if loaded.dsnn_set_isa(name.encode()) == 0)
+    finally:
+        loaded.dsnn_set_isa(before.encode())
 
 
 def compiled_library() -> ctypes.CDLL | None:
     """Returns the library that an op on CPU tensors should call now, or None for the reference.
 
-    Raises RuntimeError where COMPILED is asked for and the library is missing.
+    Raises KernelError where COMPILED is asked for and the library is missing.
     """
     wanted = current_implementation()
     if wanted is Implementation.REFERENCE:
         return None
     loaded = library()
     if loaded is None and wanted is Implementation.COMPILED:
-        raise RuntimeError("the compiled kernels are not built: `pip install .` with a C++ compiler builds them")
+        raise KernelError(f"the compiled kernels are asked for, but not built: {_HOW_TO_BUILD}")
     return loaded
 
 
