@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CSRC := dsnn_hpo/kernels/csrc
+LIBRARY := dsnn_hpo/kernels/libdsnn_kernels.so
 BUILT := $(VENV)/.built
 # The library that `make sanitize` tests: a build folder of its own, never the installed one.
 SANITIZED := build/sanitized
 
-.PHONY: demo test test-slow lint bench sanitize clean
+.PHONY: demo test test-slow lint bench kernels sanitize clean
 
 demo: $(BUILT)
 	$(BIN)/dsnn-hpo run experiments/digits.yaml
@@ -47,17 +48,21 @@ sanitize: $(BUILT)
 
 # Configures and builds the kernels in folder $(1) with options $(2); silent unless something is wrong.
 define cmake
+@echo "Building the kernels in $(1) ..."
 @PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S $(CSRC) -B $(1) -G Ninja $(2) --log-level=WARNING >/dev/null
 @PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build $(1) -- --quiet
 endef
 
-# Installing built the library already; this follows changes of its sources. Without a compiler there is nothing to do.
+# Installing builds the library; this follows changes of its sources.
 $(BUILT): $(READY) $(wildcard $(CSRC)/*)
 ifndef DSNN_HPO_WITHOUT_KERNELS
-	$(call cmake,build/kernels,-DDSNN_INPLACE=ON)
-	@$(BIN)/cmake --install build/kernels >/dev/null
+	@[ -e $(LIBRARY) ] && [ -z "$$(find $(CSRC) -newer $(LIBRARY))" ] || $(MAKE) --no-print-directory kernels
 endif
 	@touch $(BUILT)
+
+kernels: $(READY)
+	$(call cmake,build/kernels,-DDSNN_INPLACE=ON)
+	@$(BIN)/cmake --install build/kernels >/dev/null
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("dsnn-hpo needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...")'
@@ -67,4 +72,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) runs build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LIBRARY) runs build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
