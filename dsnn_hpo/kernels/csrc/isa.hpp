@@ -5,10 +5,13 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "quantise.hpp"
+
 namespace dsnn {
 
 struct Isa {
   const char* name;
+  Quantise quantise;
 };
 
 extern const Isa kPortable;

@@ -1,9 +1,8 @@
 #include "isa.hpp"
+#include "quantise.inl"
 
 namespace dsnn {
-namespace {
-}  // namespace
 
-const Isa kAvx2 = {"avx2"};
+const Isa kAvx2 = {"avx2", kQuantise};
 
 }  // namespace dsnn

@@ -1,9 +1,8 @@
 #include "isa.hpp"
+#include "quantise.inl"
 
 namespace dsnn {
-namespace {
-}  // namespace
 
-const Isa kAvx512 = {"avx512"};
+const Isa kAvx512 = {"avx512", kQuantise};
 
 }  // namespace dsnn

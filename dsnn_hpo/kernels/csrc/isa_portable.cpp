@@ -1,9 +1,8 @@
 #include "isa.hpp"
+#include "quantise.inl"
 
 namespace dsnn {
-namespace {
-}  // namespace
 
-const Isa kPortable = {"portable"};
+const Isa kPortable = {"portable", kQuantise};
 
 }  // namespace dsnn

@@ -1,9 +1,8 @@
 #include "isa.hpp"
+#include "quantise.inl"
 
 namespace dsnn {
-namespace {
-}  // namespace
 
-const Isa kAvx512Vnni = {"avx512vnni"};
+const Isa kAvx512Vnni = {"avx512vnni", kQuantise};
 
 }  // namespace dsnn

@@ -1,0 +1,63 @@
+"""What the ops of this package share: their library of torch, and calls of compiled functions on flat memory."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import Library
+
+from dsnn_hpo.kernels._implementation import Implementation, current_implementation
+from dsnn_hpo.kernels._library import compiled_library
+
+# `Library.define` and not `custom_op`, which costs four times as much a call.
+LIBRARY = Library("dsnn_hpo", "FRAGMENT")
+
+POINTER = ctypes.c_void_p
+INT32 = ctypes.c_int32
+INT64 = ctypes.c_int64
+UINT64 = ctypes.c_uint64
+FLOAT = ctypes.c_float
+
+
+@functools.cache
+def typed(loaded: ctypes.CDLL, name: str, *arguments: Any) -> Any:
+    """Returns a function of the library, without a result, that converts its arguments to these types."""
+    function = loaded[name]
+    function.argtypes = arguments
+    function.restype = None
+    return function
+
+
+def flat_output(op: str, *inputs: Tensor) -> tuple[ctypes.CDLL, Tensor] | None:
+    """Returns the library and an output for a kernel that treats CPU tensors as flat memory; None for the reference.
+
+    Fit are float32 tensors of one layout without gaps or overlap: contiguous, channels_last or any other order. Raises
+    RuntimeError where COMPILED is asked for and the library is missing or the tensors do not fit.
+    """
+    loaded = compiled_library()
+    if loaded is None:
+        return None
+    output = torch.empty_like(inputs[0])
+    # `empty_like` takes over the strides of a tensor exactly if that has no gaps and no overlap.
+    strides = output.stride()
+    if all(x.dtype is torch.float32 and x.stride() == strides and x.device.type == "cpu" for x in inputs):
+        return loaded, output
+    if current_implementation() is Implementation.COMPILED:
+        raise RuntimeError(
+            f"{op}: the compiled kernel takes dense float32 tensors of one layout on the CPU, not "
+            + ", ".join(f"{x.dtype} of strides {tuple(x.stride())} on {x.device}" for x in inputs)
+        )
+    return None
+
+
+def require_float(op: str, *tensors: Tensor) -> None:
+    """Returns nothing; raises TypeError unless all tensors are of one floating-point dtype."""
+    dtypes = {x.dtype for x in tensors}
+    if len(dtypes) > 1 or not tensors[0].is_floating_point():
+        raise TypeError(
+            f"{op} takes tensors of one floating-point dtype, not {', '.join(map(str, sorted(dtypes, key=str)))}"
+        )
