@@ -13,8 +13,8 @@ from torch.library import Library
 from dsnn_hpo.kernels._implementation import Implementation, current_implementation
 from dsnn_hpo.kernels._library import compiled_library
 
-# `Library.define` and not `custom_op`, which costs four times as much a call.
-LIBRARY = Library("dsnn_hpo", "FRAGMENT")
+# `Library.define` and not `custom_op`, which costs four times as much a call. Untyped in torch.
+LIBRARY: Any = Library("dsnn_hpo", "FRAGMENT")  # type: ignore[no-untyped-call]
 
 POINTER = ctypes.c_void_p
 INT32 = ctypes.c_int32

@@ -299,7 +299,7 @@ def _q_backward(_ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
     return grad, None, None
 
 
-def _keep_value(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _keep_value(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
     ctx.save_for_backward(output)
 
 
@@ -308,7 +308,7 @@ def _ps_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
     return _PS_BACKWARD(grad, value), grad, None, None
 
 
-def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
     ctx.save_for_backward(*inputs)
 
 
