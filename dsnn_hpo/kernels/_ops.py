@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -61,3 +62,28 @@ def require_float(op: str, *tensors: Tensor) -> None:
         raise TypeError(
             f"{op} takes tensors of one floating-point dtype, not {', '.join(map(str, sorted(dtypes, key=str)))}"
         )
+
+
+def pointer(tensor: Tensor | None) -> int | None:
+    """Returns the address of a tensor's memory, None for None."""
+    return None if tensor is None else tensor.data_ptr()
+
+
+def require(tensor: Tensor, name: str, *, dtype: torch.dtype, shape: Sequence[int | None]) -> None:
+    """Returns nothing; raises unless a tensor is contiguous, on the CPU, of a dtype and of a shape, None for any size.
+
+    Raises:
+        TypeError: it is of another dtype.
+        ValueError: it is of another shape, on another device or not contiguous.
+    """
+    if tensor.dtype != dtype:
+        raise TypeError(f"{name} must be {dtype}, not {tensor.dtype}")
+    if tensor.dim() != len(shape) or any(
+        want not in (None, got) for got, want in zip(tensor.shape, shape, strict=True)
+    ):
+        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        raise ValueError(f"{name} must be of shape ({wanted}), not {tuple(tensor.shape)}")
+    if tensor.device.type != "cpu":
+        raise ValueError(f"{name} must be on the CPU, not on {tensor.device}")
+    if not tensor.is_contiguous():
+        raise ValueError(f"{name} must be contiguous, not of strides {tensor.stride()}")

@@ -71,11 +71,17 @@ class PackedWeight:
         return sums
 
     @cached_property
+    def scales(self) -> Tensor:
+        """Returns ``2**exponents``, float32, shape (n_rows,)."""
+        return torch.ldexp(torch.ones_like(self.exponents, dtype=torch.float32), self.exponents)
+
+    @cached_property
     def n_planes(self) -> Tensor:
         """Returns the number of int8 planes that each block's magnitudes need, uint8, shape (n_blocks,)."""
         powers = _padded_codes(self) & (2 ** (self.bits - 1) - 1)
         largest = (powers - int(self.has_zero)).flatten(1).amax(1).clamp_min_(0)
-        return (largest // PLANE_EXPONENTS + 1).to(torch.uint8)
+        planes: Tensor = largest // PLANE_EXPONENTS + 1
+        return planes.to(torch.uint8)
 
     def integers(self) -> Tensor:
         """Returns the weight divided by its rows' ``2**exponent``: int64 powers of two, signed, of ``shape``."""

@@ -26,3 +26,36 @@ DSNN_API void dsnn_power_of_two_ps_backward(const float* grad, const float* valu
 // y = clamp(round(x * scale) * step, lowest, highest); rounding 0: floor, 1: nearest, halves to even, 2: stochastic.
 DSNN_API void dsnn_fixed_point(const float* x, float* y, int64_t n, float scale, float step, float lowest,
                                float highest, int32_t rounding, uint64_t seed, int32_t n_threads);
+
+// A weight in the packed layout; see packed_weight.py.
+typedef struct {
+  const uint8_t* codes;
+  const uint8_t* n_planes;
+  int32_t bits, has_zero, n_quads;
+} DsnnWeight;
+
+// A convolution of 8-bit activations; see conv.hpp for the arithmetic. Input, output and residual are NHWC and contiguous;
+// padding pixels hold `input_zero`.
+typedef struct {
+  const uint8_t* input;
+  void* output;             // uint8_t, or float with to_float
+  const uint8_t* residual;  // of the output's shape, or null
+  const float* scale;       // a row
+  const float* bias;        // a row
+  const int64_t* correction;  // a row: input_zero times the sum of the row's integers; or null
+  DsnnWeight weight;
+  int32_t n_images, in_h, in_w, in_channels, out_h, out_w, out_channels;
+  int32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
+  int32_t pad_top, pad_left, pad_bottom, pad_right;
+  int32_t groups, depthwise;
+  int32_t input_zero, output_zero, residual_zero, to_float;
+  float low, high, residual_scale;
+} DsnnConv2d;
+
+DSNN_API void dsnn_conv2d(const DsnnConv2d* conv, int32_t n_threads);
+
+// y[m][n] = float(sum_k q[m][k] * w[n][k]) * scale[n] * row_scale[m] + bias[n], x quantised row by row to
+// q = clamp(round(x * (127 / max|x|)), -127, 127), row_scale = max|x| / 127. Returns 0, or 1 where x has NaN or infinity
+// (y is then undefined). x is (m, k), y (m, n), both contiguous; bias may be null.
+DSNN_API int32_t dsnn_linear_int8(const float* x, float* y, int32_t m, int32_t k, int32_t n, const DsnnWeight* weight,
+                                  const float* scale, const float* bias, const int64_t* row_sums, int32_t n_threads);

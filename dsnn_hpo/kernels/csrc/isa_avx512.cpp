@@ -1,8 +1,14 @@
 #include "isa.hpp"
 #include "quantise.inl"
+#include "simd_avx512.inl"
+// in this order
+#include "decode.inl"
+#include "gemm.inl"
+#include "depthwise.inl"
+#include "rows.inl"
 
 namespace dsnn {
 
-const Isa kAvx512 = {"avx512", kQuantise};
+const Isa kAvx512 = {"avx512", kQuantise, conv, quantise_row};
 
 }  // namespace dsnn

@@ -1,0 +1,429 @@
+// Convolution and linear layers on 8-bit activations: an implicit matrix product of pixels and rows of the weight.
+//
+// A tile is a few pixels by up to four blocks of 16 rows, its sums in registers. Blocks are decoded once a call and then
+// met by all pixels; a few pixels alone take the codes straight from memory instead, decoded in registers.
+
+namespace dsnn {
+namespace {
+
+constexpr int kMaxPlanes = 5;  // 32 exponents, 7 a plane
+
+// f(0), f(1), .. f(N - 1) with constants, so that arrays indexed by them become registers: loops unrolled later do not.
+template <int I>
+struct Index {
+  constexpr operator int() const { return I; }
+};
+template <int N, int I = 0, typename F>
+DSNN_INLINE void each(const F& f) {
+  if constexpr (I < N) {
+    f(Index<I>{});
+    each<N, I + 1>(f);
+  }
+}
+#define DSNN_LAMBDA __attribute__((always_inline))
+
+enum Kind { kToBytes, kToBytesResidual, kToFloats };
+
+// The part of the work of one call: some pixels on some blocks of a group of rows.
+struct Part {
+  const Conv* conv;
+  int group;
+  int64_t row0;  // the group's first row, of scale, bias and output
+  int64_t first_pixel, end_pixel;
+  const int64_t* offsets;       // of each run, from a pixel's first activation
+  int n_runs, run_quads;        // runs are stretches of activations that lie side by side
+  const int64_t* quad_offsets;  // of each quad; only for the direct path with several runs
+};
+
+// Where a pixel's activations begin, and where its results go.
+struct Pixel {
+  const uint8_t* input;
+  int64_t output, residual;  // elements from the first one
+};
+
+// Pixels one after the other.
+class Walk {
+ public:
+  Walk(const Part& part, int64_t index) : c_(*part.conv), x_(static_cast<int>(index % c_.out_w)) {
+    const int64_t row = index / c_.out_w;
+    y_ = static_cast<int>(row % c_.out_h);
+    image_ = row / c_.out_h;
+    group_ = c_.input + static_cast<int64_t>(part.group) * c_.in_channels;
+    start_row();
+  }
+
+  DSNN_INLINE_MEMBER Pixel next() {
+    const Pixel pixel = at_;
+    at_.input += step_;
+    at_.output += c_.out_pixel;
+    at_.residual += c_.res_pixel;
+    if (++x_ == c_.out_w) {
+      x_ = 0;
+      if (++y_ == c_.out_h) {
+        y_ = 0;
+        ++image_;
+      }
+      start_row();
+    }
+    return pixel;
+  }
+
+ private:
+  void start_row() {
+    step_ = c_.stride_w * c_.in_pixel;
+    at_ = {group_ + image_ * c_.in_image + y_ * (c_.stride_h * c_.in_row) + x_ * step_,
+           image_ * c_.out_image + y_ * c_.out_row + x_ * c_.out_pixel,
+           image_ * c_.res_image + y_ * c_.res_row + x_ * c_.res_pixel};
+  }
+
+  const Conv& c_;
+  const uint8_t* group_;
+  int x_, y_;
+  int64_t image_, step_;
+  Pixel at_;
+};
+
+// What the results of the blocks of a tile need, ready for registers.
+struct Finish {
+  Floats scale[kBlocks], bias[kBlocks];
+  Ints start[kBlocks];  // minus what the input's zero point adds
+  Floats low, high, residual_scale;
+  Ints zero, minus_residual_zero;
+  int64_t row;              // of the first block
+  int n_valid[kBlocks];  // rows of each block
+};
+
+DSNN_INLINE Floats load_some(const float* p, int n) {
+  if (n >= 16) return load_floats(p);
+  float padded[16] = {0};
+  for (int i = 0; i < n; ++i) padded[i] = p[i];
+  return load_floats(padded);
+}
+
+DSNN_INLINE Ints load_some_bytes(const uint8_t* p, int n) {
+  if (n >= 16) return load_low_bytes(p);
+  uint8_t padded[16] = {0};
+  for (int i = 0; i < n; ++i) padded[i] = p[i];
+  return load_low_bytes(padded);
+}
+
+Finish make_finish(const Part& part, int first_block, int n_blocks) {
+  const Conv& c = *part.conv;
+  const Epilogue& e = c.epilogue;
+  Finish f;
+  f.row = part.row0 + 16 * first_block;
+  for (int n = 0; n < n_blocks; ++n) {
+    const int left = c.out_channels - 16 * (first_block + n);
+    f.n_valid[n] = left < 16 ? left : 16;
+    f.scale[n] = load_some(e.scale + f.row + 16 * n, f.n_valid[n]);
+    f.bias[n] = e.bias ? load_some(e.bias + f.row + 16 * n, f.n_valid[n]) : all_floats(0.0f);
+    int32_t start[16] = {0};
+    // The sums wrap, and so does this.
+    for (int i = 0; e.correction && i < f.n_valid[n]; ++i)
+      start[i] = static_cast<int32_t>(0u - static_cast<uint32_t>(e.correction[f.row + 16 * n + i]));
+    f.start[n] = load_ints(start);
+  }
+  f.low = all_floats(e.low);
+  f.high = all_floats(e.high);
+  f.residual_scale = all_floats(e.residual_scale);
+  f.zero = all_ints(e.zero);
+  f.minus_residual_zero = all_ints(-e.residual_zero);
+  return f;
+}
+
+// Takes the sums of one pixel and block, as floats, to the output.
+template <Kind KIND>
+DSNN_INLINE void finish(const Conv& c, const Finish& f, int n, const Pixel& pixel, int64_t index, Floats sum) {
+  Floats y = mul(sum, f.scale[n]);
+  if (KIND == kToFloats && c.epilogue.row_scale) y = mul(y, all_floats(c.epilogue.row_scale[index]));
+  y = add(y, f.bias[n]);
+  const int64_t row = f.row + 16 * n;
+  const int n_valid = f.n_valid[n];
+  if (KIND == kToBytesResidual || (KIND == kToFloats && c.residual)) {
+    const Ints q = add_ints(load_some_bytes(c.residual + pixel.residual + row, n_valid), f.minus_residual_zero);
+    y = add(y, mul(to_floats(q), f.residual_scale));
+  }
+  if (KIND == kToFloats) {
+    float* out = static_cast<float*>(c.output) + pixel.output + row;
+    if (n_valid == 16) return store_floats(out, y);
+    float values[16];
+    store_floats(values, y);
+    for (int i = 0; i < n_valid; ++i) out[i] = values[i];
+    return;
+  }
+  const Ints q = add_ints(round_to_ints(minimum(maximum(y, f.low), f.high)), f.zero);
+  uint8_t* out = static_cast<uint8_t*>(c.output) + pixel.output + row;
+  if (n_valid == 16) return store_low_bytes(out, q);
+  uint8_t values[16];
+  store_low_bytes(values, q);
+  for (int i = 0; i < n_valid; ++i) out[i] = values[i];
+}
+
+// Adds the products of MR pixels and NR decoded blocks, [block][n_quads][64], to the sums.
+template <int MR, int NR, bool ANY>
+DSNN_INLINE void multiply(const Part& part, const int8_t* values, int64_t block_stride, const Pixel* pixels,
+                          Ints (&sums)[MR][NR]) {
+  for (int run = 0; run < part.n_runs; ++run) {
+    const uint8_t* rows[MR];
+    each<MR>([&](auto m) DSNN_LAMBDA { rows[m] = pixels[m].input + part.offsets[run]; });
+    const int64_t end = 4 * static_cast<int64_t>(part.run_quads);
+    for (int64_t at = 0; at < end; at += 4, values += 64) {
+      Bytes weights[NR];
+      each<NR>([&](auto n) DSNN_LAMBDA { weights[n] = load_bytes(values + n * block_stride); });
+      each<MR>([&](auto m) DSNN_LAMBDA {
+        const Quad quad = load_quad(rows[m] + at);
+        each<NR>([&](auto n) DSNN_LAMBDA {
+          sums[m][n] = ANY ? dot_any(sums[m][n], quad, weights[n]) : dot(sums[m][n], quad, weights[n]);
+        });
+      });
+    }
+  }
+}
+
+template <int MR, int NR, bool ANY, Kind KIND>
+DSNN_INLINE void tile(const Part& part, const int8_t* values, int64_t block_stride, const Finish& f, Walk& walk,
+                      int64_t index) {
+  Pixel pixels[MR];
+  for (int m = 0; m < MR; ++m) pixels[m] = walk.next();
+  Ints sums[MR][NR];
+  each<MR>([&](auto m) DSNN_LAMBDA { each<NR>([&](auto n) DSNN_LAMBDA { sums[m][n] = f.start[n]; }); });
+  multiply<MR, NR, ANY>(part, values, block_stride, pixels, sums);
+  each<MR>([&](auto m) DSNN_LAMBDA { each<NR>([&](auto n) DSNN_LAMBDA { sums[m][n] = settled(sums[m][n]); }); });
+  each<MR>([&](auto m) DSNN_LAMBDA {
+    each<NR>([&](auto n) DSNN_LAMBDA {
+      finish<KIND>(*part.conv, f, n, pixels[m], index + m, to_floats(sums[m][n]));
+    });
+  });
+}
+
+// All pixels of the part on NR decoded blocks.
+template <int NR, bool ANY, Kind KIND>
+void tiles(const Part& part, const int8_t* values, int64_t block_stride, const Finish& f) {
+  constexpr int MR = kTile * NR > 24 ? 24 / NR : kTile;  // sums for 24 registers
+  int64_t index = part.first_pixel;
+  Walk walk(part, index);
+  for (; index + MR <= part.end_pixel; index += MR)
+    tile<MR, NR, ANY, KIND>(part, values, block_stride, f, walk, index);
+  if constexpr (MR > 2)
+    for (; index + 2 <= part.end_pixel; index += 2)
+      tile<2, NR, ANY, KIND>(part, values, block_stride, f, walk, index);
+  for (; index < part.end_pixel; ++index) tile<1, NR, ANY, KIND>(part, values, block_stride, f, walk, index);
+}
+
+template <int NR, bool ANY>
+void tiles_of_kind(const Part& part, const int8_t* values, int64_t block_stride, const Finish& f) {
+  const Conv& c = *part.conv;
+  if (c.epilogue.to_float) return tiles<NR, ANY, kToFloats>(part, values, block_stride, f);
+  if (c.residual) return tiles<NR, ANY, kToBytesResidual>(part, values, block_stride, f);
+  return tiles<NR, ANY, kToBytes>(part, values, block_stride, f);
+}
+
+template <int NR>
+void tiles_of(const Part& part, const int8_t* values, int64_t block_stride, const Finish& f) {
+  if (part.conv->weight.bits == 8) return tiles_of_kind<NR, true>(part, values, block_stride, f);
+  return tiles_of_kind<NR, false>(part, values, block_stride, f);
+}
+
+// A sum over several planes is of 64 bits; finishes one pixel and block.
+void finish_wide(const Part& part, const Finish& f, const Pixel& pixel, int64_t index, const int64_t* sums) {
+  const Conv& c = *part.conv;
+  float values[16];
+  for (int i = 0; i < 16; ++i) {
+    const bool corrected = c.epilogue.correction && i < f.n_valid[0];
+    values[i] = static_cast<float>(sums[i] - (corrected ? c.epilogue.correction[f.row + i] : 0));
+  }
+  const Floats sum = load_floats(values);
+  if (c.epilogue.to_float) return finish<kToFloats>(c, f, 0, pixel, index, sum);
+  if (c.residual) return finish<kToBytesResidual>(c, f, 0, pixel, index, sum);
+  finish<kToBytes>(c, f, 0, pixel, index, sum);
+}
+
+// All pixels of the part on one block of several decoded planes, [plane][n_quads][64].
+void wide_tiles(const Part& part, const int8_t* values, int n_planes, const Finish& f) {
+  Walk walk(part, part.first_pixel);
+  const int64_t plane_stride = int64_t{64} * part.conv->weight.n_quads;
+  for (int64_t index = part.first_pixel; index < part.end_pixel; ++index) {
+    const Pixel pixel = walk.next();
+    int64_t total[16] = {0};
+    for (int plane = 0; plane < n_planes; ++plane) {
+      Ints sums[1][1] = {{zero_ints()}};
+      multiply<1, 1, false>(part, values + plane * plane_stride, 0, &pixel, sums);
+      int32_t stored[16];
+      store_ints(stored, sums[0][0]);
+      for (int i = 0; i < 16; ++i) total[i] += static_cast<int64_t>(stored[i]) * (int64_t{1} << (7 * plane));
+    }
+    finish_wide(part, f, pixel, index, total);
+  }
+}
+
+// Adds the products of MR pixels and quad 8 * group + J, decoded in registers.
+template <int BITS, int MR, int J>
+DSNN_INLINE void direct_quad(const Decoder& decoder, const Fields<BITS>& fields, int64_t group, int n,
+                             const uint8_t* const* rows, const int64_t* offsets, Ints (&sums)[2][MR]) {
+  if (J >= n) return;
+  const int64_t quad = 8 * group + J, offset = offsets ? offsets[quad] : 4 * quad;
+  const Bytes values = values_of<BITS>(decoder, codes_of<BITS, J>(fields, group));
+  each<MR>([&](auto m) DSNN_LAMBDA {
+    sums[J % 2][m] = dot(sums[J % 2][m], load_quad(rows[m] + offset), values);
+  });
+}
+
+template <int BITS, int MR>
+DSNN_INLINE void direct_group(const Decoder& decoder, const Fields<BITS>& fields, int64_t group, int n,
+                              const uint8_t* const* rows, const int64_t* offsets, Ints (&sums)[2][MR]) {
+  direct_quad<BITS, MR, 0>(decoder, fields, group, n, rows, offsets, sums);
+  direct_quad<BITS, MR, 1>(decoder, fields, group, n, rows, offsets, sums);
+  direct_quad<BITS, MR, 2>(decoder, fields, group, n, rows, offsets, sums);
+  direct_quad<BITS, MR, 3>(decoder, fields, group, n, rows, offsets, sums);
+  direct_quad<BITS, MR, 4>(decoder, fields, group, n, rows, offsets, sums);
+  direct_quad<BITS, MR, 5>(decoder, fields, group, n, rows, offsets, sums);
+  direct_quad<BITS, MR, 6>(decoder, fields, group, n, rows, offsets, sums);
+  direct_quad<BITS, MR, 7>(decoder, fields, group, n, rows, offsets, sums);
+}
+
+// MR pixels on one block whose codes lie at `codes`.
+template <int BITS, int MR>
+void direct_block(const Part& part, const uint8_t* codes, const Finish& f, const Pixel* pixels) {
+  const Weight& weight = part.conv->weight;
+  const Decoder decoder = make_decoder<BITS>(weight, 0);
+  const Fields<BITS> fields = Fields<BITS>::make(codes, weight.n_quads);
+  const uint8_t* rows[MR];
+  Ints sums[2][MR];
+  each<MR>([&](auto m) DSNN_LAMBDA {
+    rows[m] = pixels[m].input + part.offsets[0];
+    sums[0][m] = f.start[0];
+    sums[1][m] = zero_ints();
+  });
+  const int n_groups = weight.n_quads / 8;
+  if (part.n_runs == 1) {
+    for (int group = 0; group < n_groups; ++group) direct_group(decoder, fields, group, 8, rows, nullptr, sums);
+  } else {
+    for (int group = 0; group < n_groups; ++group)
+      direct_group(decoder, fields, group, 8, rows, part.quad_offsets, sums);
+  }
+  direct_group(decoder, fields, n_groups, weight.n_quads % 8, rows, part.quad_offsets, sums);
+  const Conv& c = *part.conv;
+  each<MR>([&](auto m) DSNN_LAMBDA {
+    const Floats sum = to_floats(add_ints(sums[0][m], sums[1][m]));
+    if (c.epilogue.to_float)
+      finish<kToFloats>(c, f, 0, pixels[m], part.first_pixel + m, sum);
+    else if (c.residual)
+      finish<kToBytesResidual>(c, f, 0, pixels[m], part.first_pixel + m, sum);
+    else
+      finish<kToBytes>(c, f, 0, pixels[m], part.first_pixel + m, sum);
+  });
+}
+
+template <int MR>
+void direct_rows(const Part& part, const uint8_t* codes, const Finish& f, const Pixel* pixels) {
+  switch (part.conv->weight.bits) {
+    case 2: return direct_block<2, MR>(part, codes, f, pixels);
+    case 3: return direct_block<3, MR>(part, codes, f, pixels);
+    case 4: return direct_block<4, MR>(part, codes, f, pixels);
+    case 5: return direct_block<5, MR>(part, codes, f, pixels);
+    default: return direct_block<6, MR>(part, codes, f, pixels);
+  }
+}
+
+template <int MAX>
+void direct(const Part& part, const uint8_t* codes, const Finish& f) {
+  Pixel pixels[MAX];
+  const int n = static_cast<int>(part.end_pixel - part.first_pixel);
+  Walk walk(part, part.first_pixel);
+  for (int m = 0; m < n; ++m) pixels[m] = walk.next();
+  switch (n) {
+    case 1: return direct_rows<1>(part, codes, f, pixels);
+    case 2: return direct_rows<2>(part, codes, f, pixels);
+    case 3: return direct_rows<3>(part, codes, f, pixels);
+    default: return direct_rows<4>(part, codes, f, pixels);
+  }
+}
+
+// Blocks [first, end) of the part's group.
+void blocks(const Part& part, int first, int end) {
+  const Weight& weight = part.conv->weight;
+  const int n_blocks = (part.conv->out_channels + 15) / 16;
+  const int64_t bytes = block_bytes(weight), decoded = int64_t{64} * weight.n_quads;
+  const uint8_t* codes = weight.codes + static_cast<int64_t>(part.group) * n_blocks * bytes;
+  const uint8_t* planes = weight.bits == 8 ? nullptr : weight.n_planes + static_cast<int64_t>(part.group) * n_blocks;
+  const bool is_direct = weight.bits != 8 && part.end_pixel - part.first_pixel <= kMaxDirect;
+  int8_t* values = reinterpret_cast<int8_t*>(scratch(0, decoded * (kBlocks > kMaxPlanes ? kBlocks : kMaxPlanes)));
+  for (int block = first; block < end;) {
+    if (planes && planes[block] > 1) {
+      for (int plane = 0; plane < planes[block]; ++plane)
+        decode_block(weight, codes + block * bytes, plane, values + plane * decoded);
+      wide_tiles(part, values, planes[block], make_finish(part, block, 1));
+      ++block;
+      continue;
+    }
+    if constexpr (kMaxDirect > 0) {
+      if (is_direct) {
+        direct<kMaxDirect>(part, codes + block * bytes, make_finish(part, block, 1));
+        ++block;
+        continue;
+      }
+    }
+    int n = 1;
+    while (n < kBlocks && block + n < end && !(planes && planes[block + n] > 1)) ++n;
+    if (n == 3) n = 2;
+    for (int i = 0; i < n; ++i) decode_block(weight, codes + (block + i) * bytes, 0, values + i * decoded);
+    const Finish f = make_finish(part, block, n);
+    if constexpr (kBlocks >= 4) {
+      if (n == 4) tiles_of<4>(part, values, decoded, f);
+      if (n == 2) tiles_of<2>(part, values, decoded, f);
+    }
+    if (n == 1) tiles_of<1>(part, values, decoded, f);
+    block += n;
+  }
+}
+
+// Splits [0, n) into n_parts ranges of multiples of `unit`; returns the bounds of one.
+void split(int64_t n, int64_t unit, int part, int n_parts, int64_t* first, int64_t* end) {
+  const int64_t n_units = (n + unit - 1) / unit;
+  *first = n_units * part / n_parts * unit;
+  *end = n_units * (part + 1) / n_parts * unit;
+  if (*end > n) *end = n;
+}
+
+// Offsets of the runs of a pixel's activations; returns how many there are, and the quads of each.
+int runs_of(const Conv& c, int64_t* offsets, int* run_quads) {
+  const bool merged = c.dilation_w == 1 && c.in_channels == c.in_pixel && c.kernel_w > 1;
+  int n = 0;
+  for (int i = 0; i < c.kernel_h; ++i)
+    for (int j = 0; j < (merged ? 1 : c.kernel_w); ++j)
+      offsets[n++] = static_cast<int64_t>(i) * c.dilation_h * c.in_row + static_cast<int64_t>(j) * c.dilation_w * c.in_pixel;
+  *run_quads = c.in_channels / 4 * (merged ? c.kernel_w : 1);
+  return n;
+}
+
+void gemm_conv(const Conv& c, int part_index, int n_parts) {
+  const int64_t n_pixels = static_cast<int64_t>(c.n_images) * c.out_h * c.out_w;
+  const int n_blocks = (c.out_channels + 15) / 16, n_taps = c.kernel_h * c.kernel_w;
+  int64_t* offsets = reinterpret_cast<int64_t*>(scratch(1, 8 * (static_cast<int64_t>(n_taps) + c.weight.n_quads)));
+  Part part{};
+  part.conv = &c;
+  part.n_runs = runs_of(c, offsets, &part.run_quads);
+  part.offsets = offsets;
+  int64_t* quad_offsets = offsets + n_taps;
+  for (int run = 0; run < part.n_runs; ++run)
+    for (int quad = 0; quad < part.run_quads; ++quad)
+      quad_offsets[static_cast<int64_t>(run) * part.run_quads + quad] = offsets[run] - offsets[0] + 4 * quad;
+  part.quad_offsets = quad_offsets;
+  // Few pixels: threads share the rows, so that no block is decoded twice.
+  const bool by_rows = n_pixels < 64 * n_parts && n_blocks >= n_parts;
+  int64_t first_block = 0, end_block = n_blocks;
+  part.first_pixel = 0;
+  part.end_pixel = n_pixels;
+  if (by_rows)
+    split(n_blocks, 1, part_index, n_parts, &first_block, &end_block);
+  else
+    split(n_pixels, 24, part_index, n_parts, &part.first_pixel, &part.end_pixel);
+  if (part.first_pixel >= part.end_pixel || first_block >= end_block) return;
+  for (part.group = 0; part.group < c.groups; ++part.group) {
+    part.row0 = static_cast<int64_t>(part.group) * c.out_channels;
+    blocks(part, static_cast<int>(first_block), static_cast<int>(end_block));
+  }
+}
+
+}  // namespace
+}  // namespace dsnn

@@ -1,0 +1,120 @@
+// Pairs of 256-bit vectors.
+#include <immintrin.h>
+
+#define DSNN_INLINE static inline __attribute__((always_inline))
+#define DSNN_INLINE_MEMBER inline __attribute__((always_inline))
+
+namespace dsnn {
+namespace {
+
+constexpr int kTile = 4;       // pixels of a tile
+constexpr int kBlocks = 4;     // blocks of 16 rows decoded together
+constexpr int kMaxDirect = 4;  // so few pixels take the codes straight from memory
+
+struct Bytes {
+  __m256i lo, hi;
+};
+struct Ints {
+  __m256i lo, hi;
+};
+struct Floats {
+  __m256 lo, hi;
+};
+
+DSNN_INLINE __m256i load256(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+DSNN_INLINE void store256(void* p, __m256i v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
+
+DSNN_INLINE Bytes load_bytes(const void* p) { return {load256(p), load256(static_cast<const char*>(p) + 32)}; }
+DSNN_INLINE void store_bytes(void* p, Bytes v) {
+  store256(p, v.lo);
+  store256(static_cast<char*>(p) + 32, v.hi);
+}
+DSNN_INLINE Bytes all_bytes(int8_t v) { return {_mm256_set1_epi8(v), _mm256_set1_epi8(v)}; }
+DSNN_INLINE Bytes zero_bytes() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+DSNN_INLINE Bytes bytes_and(Bytes a, Bytes b) { return {_mm256_and_si256(a.lo, b.lo), _mm256_and_si256(a.hi, b.hi)}; }
+DSNN_INLINE Bytes bytes_or(Bytes a, Bytes b) { return {_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)}; }
+DSNN_INLINE Bytes bytes_sub(Bytes a, Bytes b) { return {_mm256_sub_epi8(a.lo, b.lo), _mm256_sub_epi8(a.hi, b.hi)}; }
+DSNN_INLINE Bytes bytes_min(Bytes a, Bytes b) { return {_mm256_min_epi8(a.lo, b.lo), _mm256_min_epi8(a.hi, b.hi)}; }
+// Shifts cross from byte to byte: mask after a right one, and before a left one.
+DSNN_INLINE Bytes shift_right(Bytes v, int n) { return {_mm256_srli_epi16(v.lo, n), _mm256_srli_epi16(v.hi, n)}; }
+DSNN_INLINE Bytes shift_left(Bytes v, int n) { return {_mm256_slli_epi16(v.lo, n), _mm256_slli_epi16(v.hi, n)}; }
+// table[index] of 16 bytes, 0 where index is negative
+DSNN_INLINE Bytes table_of(const int8_t* t) {
+  const __m256i v = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(t)));
+  return {v, v};
+}
+DSNN_INLINE Bytes lookup(Bytes table, Bytes index) {
+  return {_mm256_shuffle_epi8(table.lo, index.lo), _mm256_shuffle_epi8(table.hi, index.hi)};
+}
+DSNN_INLINE __m256i negate_where(__m256i v, __m256i code, __m256i bit) {
+  const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(code, bit), bit);
+  return _mm256_sub_epi8(_mm256_xor_si256(v, set), set);
+}
+// v, negated where a bit of `bit` is set in `code`
+DSNN_INLINE Bytes negate_where(Bytes v, Bytes code, Bytes bit) {
+  return {negate_where(v.lo, code.lo, bit.lo), negate_where(v.hi, code.hi, bit.hi)};
+}
+
+DSNN_INLINE Ints zero_ints() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+DSNN_INLINE Ints load_ints(const int32_t* p) { return {load256(p), load256(p + 8)}; }
+DSNN_INLINE void store_ints(int32_t* p, Ints v) {
+  store256(p, v.lo);
+  store256(p + 8, v.hi);
+}
+DSNN_INLINE Ints add_ints(Ints a, Ints b) { return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)}; }
+DSNN_INLINE Ints mul_ints(Ints a, Ints b) { return {_mm256_mullo_epi32(a.lo, b.lo), _mm256_mullo_epi32(a.hi, b.hi)}; }
+DSNN_INLINE Ints all_ints(int32_t v) { return {_mm256_set1_epi32(v), _mm256_set1_epi32(v)}; }
+
+// Four activations, in every row.
+using Quad = __m256i;
+DSNN_INLINE Quad load_quad(const uint8_t* p) {
+  int32_t v;
+  __builtin_memcpy(&v, p, 4);
+  return _mm256_set1_epi32(v);
+}
+
+// Ends the life of a register here: what follows may move to memory, what came before stays.
+DSNN_INLINE Ints settled(Ints v) {
+  __asm__("" : "+x"(v.lo), "+x"(v.hi));
+  return v;
+}
+
+DSNN_INLINE __m256i dot(__m256i acc, Quad a, __m256i b) {
+  return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), _mm256_set1_epi16(1)));
+}
+DSNN_INLINE __m256i dot_any(__m256i acc, Quad a, __m256i b) {
+  const __m256i even = _mm256_madd_epi16(_mm256_and_si256(a, _mm256_set1_epi16(0xff)),
+                                         _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8));
+  const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(a, 8), _mm256_srai_epi16(b, 8));
+  return _mm256_add_epi32(acc, _mm256_add_epi32(even, odd));
+}
+// acc + the sum of four products of activations and weights of magnitude at most 64
+DSNN_INLINE Ints dot(Ints acc, Quad a, Bytes b) { return {dot(acc.lo, a, b.lo), dot(acc.hi, a, b.hi)}; }
+// the same for weights of any int8 value, whose pairs of products do not fit 16 bits
+DSNN_INLINE Ints dot_any(Ints acc, Quad a, Bytes b) { return {dot_any(acc.lo, a, b.lo), dot_any(acc.hi, a, b.hi)}; }
+
+DSNN_INLINE Floats load_floats(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+DSNN_INLINE Floats all_floats(float v) { return {_mm256_set1_ps(v), _mm256_set1_ps(v)}; }
+DSNN_INLINE Floats to_floats(Ints v) { return {_mm256_cvtepi32_ps(v.lo), _mm256_cvtepi32_ps(v.hi)}; }
+DSNN_INLINE Floats mul(Floats a, Floats b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
+DSNN_INLINE Floats add(Floats a, Floats b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
+DSNN_INLINE Floats minimum(Floats a, Floats b) { return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
+DSNN_INLINE Floats maximum(Floats a, Floats b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
+DSNN_INLINE Ints round_to_ints(Floats v) { return {_mm256_cvtps_epi32(v.lo), _mm256_cvtps_epi32(v.hi)}; }
+DSNN_INLINE void store_floats(float* p, Floats v) {
+  _mm256_storeu_ps(p, v.lo);
+  _mm256_storeu_ps(p + 8, v.hi);
+}
+// 16 values of 0 to 255
+DSNN_INLINE void store_low_bytes(uint8_t* p, Ints v) {
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(v.lo, v.hi), 0xd8);
+  const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
+}
+DSNN_INLINE Ints load_low_bytes(const uint8_t* p) {
+  const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return {_mm256_cvtepu8_epi32(v), _mm256_cvtepu8_epi32(_mm_srli_si128(v, 8))};
+}
+
+}  // namespace
+}  // namespace dsnn

@@ -1,0 +1,101 @@
+// 512-bit vectors. With VNNI the sum of four products is one instruction, without it three.
+#include <immintrin.h>
+
+#define DSNN_INLINE static inline __attribute__((always_inline))
+#define DSNN_INLINE_MEMBER inline __attribute__((always_inline))
+
+namespace dsnn {
+namespace {
+
+constexpr int kTile = 8;       // pixels of a tile
+constexpr int kBlocks = 4;     // blocks of 16 rows decoded together
+constexpr int kMaxDirect = 4;  // so few pixels take the codes straight from memory
+
+using Bytes = __m512i;   // 64 bytes: 16 rows by 4 columns
+using Ints = __m512i;    // 16 int32, a row each
+using Floats = __m512;   // 16 float32
+
+DSNN_INLINE Bytes load_bytes(const void* p) { return _mm512_loadu_si512(p); }
+DSNN_INLINE void store_bytes(void* p, Bytes v) { _mm512_storeu_si512(p, v); }
+DSNN_INLINE Bytes all_bytes(int8_t v) { return _mm512_set1_epi8(v); }
+DSNN_INLINE Bytes zero_bytes() { return _mm512_setzero_si512(); }
+DSNN_INLINE Bytes bytes_and(Bytes a, Bytes b) { return _mm512_and_si512(a, b); }
+DSNN_INLINE Bytes bytes_or(Bytes a, Bytes b) { return _mm512_or_si512(a, b); }
+DSNN_INLINE Bytes bytes_sub(Bytes a, Bytes b) { return _mm512_sub_epi8(a, b); }
+DSNN_INLINE Bytes bytes_min(Bytes a, Bytes b) { return _mm512_min_epi8(a, b); }
+// Shifts cross from byte to byte: mask after a right one, and before a left one.
+DSNN_INLINE Bytes shift_right(Bytes v, int n) { return _mm512_srli_epi16(v, n); }
+DSNN_INLINE Bytes shift_left(Bytes v, int n) { return _mm512_slli_epi16(v, n); }
+// table[index] of 16 bytes, 0 where index is negative
+DSNN_INLINE Bytes table_of(const int8_t* t) {
+  return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(t)));
+}
+DSNN_INLINE Bytes lookup(Bytes table, Bytes index) { return _mm512_shuffle_epi8(table, index); }
+// v, negated where a bit of `bit` is set in `code`
+DSNN_INLINE Bytes negate_where(Bytes v, Bytes code, Bytes bit) {
+  return _mm512_mask_sub_epi8(v, _mm512_test_epi8_mask(code, bit), _mm512_setzero_si512(), v);
+}
+
+DSNN_INLINE Ints zero_ints() { return _mm512_setzero_si512(); }
+DSNN_INLINE Ints load_ints(const int32_t* p) { return _mm512_loadu_si512(p); }
+DSNN_INLINE void store_ints(int32_t* p, Ints v) { _mm512_storeu_si512(p, v); }
+DSNN_INLINE Ints add_ints(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
+DSNN_INLINE Ints mul_ints(Ints a, Ints b) { return _mm512_mullo_epi32(a, b); }
+DSNN_INLINE Ints all_ints(int32_t v) { return _mm512_set1_epi32(v); }
+
+// Four activations, in every row.
+using Quad = __m512i;
+DSNN_INLINE Quad load_quad(const uint8_t* p) {
+  int32_t v;
+  __builtin_memcpy(&v, p, 4);
+  return _mm512_set1_epi32(v);
+}
+
+// Ends the life of a register here: what follows may move to memory, what came before stays.
+DSNN_INLINE Ints settled(Ints v) {
+  __asm__("" : "+v"(v));
+  return v;
+}
+
+// acc + the sum of four products of activations and weights of magnitude at most 64
+DSNN_INLINE Ints dot(Ints acc, Quad a, Bytes b) {
+#ifdef __AVX512VNNI__
+  // GCC 12 copies the accumulators of the intrinsic around; the instruction itself adds in place.
+  __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
+  return acc;
+#else
+  return _mm512_add_epi32(acc, _mm512_madd_epi16(_mm512_maddubs_epi16(a, b), _mm512_set1_epi16(1)));
+#endif
+}
+
+// the same for weights of any int8 value, whose pairs of products do not fit 16 bits
+DSNN_INLINE Ints dot_any(Ints acc, Quad a, Bytes b) {
+#ifdef __AVX512VNNI__
+  return dot(acc, a, b);
+#else
+  const __m512i even = _mm512_madd_epi16(_mm512_and_si512(a, _mm512_set1_epi16(0xff)),
+                                         _mm512_srai_epi16(_mm512_slli_epi16(b, 8), 8));
+  const __m512i odd = _mm512_madd_epi16(_mm512_srli_epi16(a, 8), _mm512_srai_epi16(b, 8));
+  return _mm512_add_epi32(acc, _mm512_add_epi32(even, odd));
+#endif
+}
+
+DSNN_INLINE Floats load_floats(const float* p) { return _mm512_loadu_ps(p); }
+DSNN_INLINE Floats all_floats(float v) { return _mm512_set1_ps(v); }
+DSNN_INLINE Floats to_floats(Ints v) { return _mm512_cvtepi32_ps(v); }
+DSNN_INLINE Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+DSNN_INLINE Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+DSNN_INLINE Floats minimum(Floats a, Floats b) { return _mm512_min_ps(a, b); }
+DSNN_INLINE Floats maximum(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+DSNN_INLINE Ints round_to_ints(Floats v) { return _mm512_cvtps_epi32(v); }
+DSNN_INLINE void store_floats(float* p, Floats v) { _mm512_storeu_ps(p, v); }
+// 16 values of 0 to 255
+DSNN_INLINE void store_low_bytes(uint8_t* p, Ints v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
+}
+DSNN_INLINE Ints load_low_bytes(const uint8_t* p) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+
+}  // namespace
+}  // namespace dsnn

@@ -1,0 +1,111 @@
+// The same operations on the compiler's own vectors, for any processor.
+#define DSNN_INLINE static inline __attribute__((always_inline))
+#define DSNN_INLINE_MEMBER inline __attribute__((always_inline))
+
+namespace dsnn {
+namespace {
+
+constexpr int kTile = 1;       // pixels of a tile
+constexpr int kBlocks = 1;     // blocks of 16 rows decoded together
+constexpr int kMaxDirect = 0;  // so few pixels take the codes straight from memory
+
+typedef uint8_t Bytes __attribute__((vector_size(64)));
+typedef int8_t SignedBytes __attribute__((vector_size(64)));
+typedef int32_t Ints __attribute__((vector_size(64)));
+typedef uint32_t Words __attribute__((vector_size(64)));
+typedef float Floats __attribute__((vector_size(64)));
+
+template <typename V>
+DSNN_INLINE V load_any(const void* p) {
+  V v;
+  __builtin_memcpy(&v, p, 64);
+  return v;
+}
+
+DSNN_INLINE Bytes load_bytes(const void* p) { return load_any<Bytes>(p); }
+DSNN_INLINE void store_bytes(void* p, Bytes v) { __builtin_memcpy(p, &v, 64); }
+DSNN_INLINE Bytes all_bytes(int8_t v) { return Bytes{} + static_cast<uint8_t>(v); }
+DSNN_INLINE Bytes zero_bytes() { return Bytes{}; }
+DSNN_INLINE Bytes bytes_and(Bytes a, Bytes b) { return a & b; }
+DSNN_INLINE Bytes bytes_or(Bytes a, Bytes b) { return a | b; }
+DSNN_INLINE Bytes bytes_sub(Bytes a, Bytes b) { return a - b; }
+DSNN_INLINE Bytes bytes_min(Bytes a, Bytes b) {
+  const Bytes less = (Bytes)((SignedBytes)a < (SignedBytes)b);
+  return (a & less) | (b & ~less);
+}
+DSNN_INLINE Bytes shift_right(Bytes v, int n) { return v >> n; }
+DSNN_INLINE Bytes shift_left(Bytes v, int n) { return v << n; }
+// table[index] of 16 bytes, 0 where index is negative
+DSNN_INLINE Bytes table_of(const int8_t* t) {
+  Bytes v;
+  for (int i = 0; i < 64; i += 16) __builtin_memcpy(reinterpret_cast<uint8_t*>(&v) + i, t, 16);
+  return v;
+}
+static __attribute__((noinline)) void lookup_all(const uint8_t* table, const uint8_t* index, uint8_t* out) {
+  for (int i = 0; i < 64; ++i) out[i] = index[i] & 0x80 ? 0 : table[index[i] & 15];
+}
+DSNN_INLINE Bytes lookup(Bytes table, Bytes index) {
+  Bytes v;
+  lookup_all(reinterpret_cast<const uint8_t*>(&table), reinterpret_cast<const uint8_t*>(&index),
+             reinterpret_cast<uint8_t*>(&v));
+  return v;
+}
+// v, negated where a bit of `bit` is set in `code`
+DSNN_INLINE Bytes negate_where(Bytes v, Bytes code, Bytes bit) {
+  const Bytes set = (Bytes)((code & bit) != 0);
+  return (v ^ set) - set;
+}
+
+DSNN_INLINE Ints all_ints(int32_t v) { return Ints{} + v; }
+DSNN_INLINE Ints zero_ints() { return Ints{}; }
+DSNN_INLINE Ints load_ints(const int32_t* p) { return load_any<Ints>(p); }
+DSNN_INLINE void store_ints(int32_t* p, Ints v) { __builtin_memcpy(p, &v, 64); }
+// Sums may wrap, as those of the vector instructions do; signed overflow would be undefined.
+DSNN_INLINE Ints add_ints(Ints a, Ints b) { return (Ints)((Words)a + (Words)b); }
+DSNN_INLINE Ints mul_ints(Ints a, Ints b) { return (Ints)((Words)a * (Words)b); }
+
+// Four activations, in every row.
+struct Quad {
+  int32_t v[4];
+};
+DSNN_INLINE Quad load_quad(const uint8_t* p) { return {{p[0], p[1], p[2], p[3]}}; }
+
+DSNN_INLINE Ints settled(Ints v) { return v; }
+
+// acc + the sum of four products
+DSNN_INLINE Ints dot(Ints acc, Quad a, Bytes b) {
+  const Words w = (Words)b;
+  const Ints sum = a.v[0] * ((Ints)(w << 24) >> 24) + a.v[1] * ((Ints)(w << 16) >> 24) +
+                   a.v[2] * ((Ints)(w << 8) >> 24) + a.v[3] * ((Ints)w >> 24);
+  return add_ints(acc, sum);
+}
+DSNN_INLINE Ints dot_any(Ints acc, Quad a, Bytes b) { return dot(acc, a, b); }
+
+DSNN_INLINE Floats load_floats(const float* p) { return load_any<Floats>(p); }
+DSNN_INLINE Floats all_floats(float v) { return Floats{v, v, v, v, v, v, v, v, v, v, v, v, v, v, v, v}; }
+DSNN_INLINE Floats to_floats(Ints v) { return __builtin_convertvector(v, Floats); }
+DSNN_INLINE Floats mul(Floats a, Floats b) { return a * b; }
+DSNN_INLINE Floats add(Floats a, Floats b) { return a + b; }
+DSNN_INLINE Floats minimum(Floats a, Floats b) { return a < b ? a : b; }
+DSNN_INLINE Floats maximum(Floats a, Floats b) { return a > b ? a : b; }
+DSNN_INLINE void store_floats(float* p, Floats v) { __builtin_memcpy(p, &v, 64); }
+static __attribute__((noinline)) void round_all(const float* v, int32_t* out) {
+  for (int i = 0; i < 16; ++i) out[i] = static_cast<int32_t>(__builtin_rintf(v[i]));
+}
+DSNN_INLINE Ints round_to_ints(Floats v) {
+  Ints r;
+  round_all(reinterpret_cast<const float*>(&v), reinterpret_cast<int32_t*>(&r));
+  return r;
+}
+// 16 values of 0 to 255
+DSNN_INLINE void store_low_bytes(uint8_t* p, Ints v) {
+  for (int i = 0; i < 16; ++i) p[i] = static_cast<uint8_t>(v[i]);
+}
+DSNN_INLINE Ints load_low_bytes(const uint8_t* p) {
+  Ints v;
+  for (int i = 0; i < 16; ++i) v[i] = p[i];
+  return v;
+}
+
+}  // namespace
+}  // namespace dsnn
