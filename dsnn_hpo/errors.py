@@ -8,6 +8,7 @@
     │   ├── SearchSpaceError    the search-space file, or its fit to the task
     │   ├── DataError           a data set is missing or malformed
     │   ├── ModelError          no such network, or it cannot be built
+    │   ├── FreezeError         the executor cannot run this network
     │   └── RunFolderError      the run folder is in use, holds a run, or holds none
     ├── JournalError            the journal is damaged; names the line
     ├── TrackingError           the tracking server refused or is away
@@ -48,6 +49,10 @@ class DataError(InputError):
 
 class ModelError(InputError):
     """No such network, or it cannot be built with these arguments."""
+
+
+class FreezeError(InputError):
+    """The executor cannot run this network; the message names the module or operation."""
 
 
 class RunFolderError(InputError):

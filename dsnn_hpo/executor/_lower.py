@@ -1,0 +1,250 @@
+"""From the graph and its formats to the plan of integer steps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dsnn_hpo.errors import FreezeError
+from dsnn_hpo.executor._calibrate import Format
+from dsnn_hpo.executor._formats import Formats, float_output
+from dsnn_hpo.executor._graph import (
+    Affine,
+    Concat,
+    Graph,
+    Input,
+    MaxWindows,
+    MeanWindows,
+    Move,
+    Node,
+    Shape,
+    Weighted,
+)
+from dsnn_hpo.kernels import pack
+from dsnn_hpo.kernels.packed_weight import QUAD
+from dsnn_hpo.kernels.plan import (
+    Activation,
+    Clamp,
+    Convolve,
+    Copy,
+    DenseWeight,
+    Dequantise,
+    MaxPool,
+    MeanPool,
+    Plan,
+    Pointwise,
+    Quantise,
+    Residual,
+    Slice,
+    Step,
+    Weight,
+)
+
+_DENSE_LIMIT = 127
+
+
+def lowered(graph: Graph, formats: Formats, input_shape: Shape) -> Plan:
+    """Returns the plan of a graph.
+
+    Raises:
+        FreezeError: a weight cannot be packed, or a scale leaves the range of float32.
+    """
+    return _Lowering(graph, formats).plan(input_shape)
+
+
+class _Lowering:
+    def __init__(self, graph: Graph, formats: Formats) -> None:
+        self._graph = graph
+        self._formats = formats
+        self._activations: list[Activation] = []
+        self._steps: list[Step] = []
+        self._places: dict[str, Slice] = {}
+        self._regridded: dict[object, Slice] = {}
+
+    def plan(self, input_shape: Shape) -> Plan:
+        for node in self._graph.nodes.values():
+            self._lower(node)
+        last = self._graph.nodes[self._graph.output]
+        if not float_output(self._graph):
+            self._steps.append(Dequantise("output", self._places[last.name], self._formats.of[last.name].scale))
+        n_outputs = last.shape[0] * last.shape[1] * last.shape[2]
+        return Plan(input_shape, n_outputs, tuple(self._activations), tuple(self._steps))
+
+    def _lower(self, node: Node) -> None:
+        operation = node.operation
+        if isinstance(operation, Input):
+            fmt = self._formats.of[node.name]
+            self._steps.append(
+                Quantise(node.label, self._target(node), _single(1.0 / fmt.scale), fmt.offset, _clamp(fmt))
+            )
+        elif isinstance(operation, Weighted):
+            self._weighted(node, operation)
+        elif isinstance(operation, Affine):
+            self._affine(node, operation)
+        elif isinstance(operation, MeanWindows):
+            self._mean(node, operation)
+        elif isinstance(operation, MaxWindows):
+            source = self._places[node.inputs[0]]
+            self._steps.append(MaxPool(node.label, source, self._target(node), operation.rows, operation.columns))
+        elif isinstance(operation, Move):
+            source, target = self._places[node.inputs[0]], self._target(node)
+            first = (operation.source_first, operation.target_first)
+            self._steps.append(Copy(node.label, source, target, *first, operation.size, operation.stride))
+        else:
+            self._concat(node)
+
+    def _weighted(self, node: Node, operation: Weighted) -> None:
+        source = self._input(node, operation)
+        weight, row_scale = _weight(node, operation)
+        in_scale = self._activations[source.activation].scale
+        multiplier, addend = row_scale * operation.multiplier * in_scale, operation.addend
+        if node.name == self._graph.output and float_output(self._graph):
+            target, residual, clamp = None, None, Clamp(0, 0)
+        else:
+            fmt = self._formats.of[node.name]
+            multiplier, addend = multiplier / fmt.scale, addend / fmt.scale + fmt.offset
+            residual = self._residual(node, fmt)
+            target, clamp = self._target(node), _limited(fmt, operation.lowest, operation.highest)
+        geometry = (operation.stride, operation.padding, operation.dilation)
+        scale, bias = self._float(node, multiplier), self._float(node, addend)
+        self._steps.append(Convolve(node.label, source, target, weight, *geometry, scale, bias, residual, clamp))
+
+    def _input(self, node: Node, operation: Weighted) -> Slice:
+        """Returns the layer's input in the format that its grid wants."""
+        name = node.inputs[0]
+        place = self._places[name]
+        key = (name, operation.grid)
+        if operation.grid is None or (name, operation.grid) not in self._formats.regrid:
+            return place
+        if key not in self._regridded:
+            fmt = self._formats.regrid[name, operation.grid]
+            self._regridded[key] = self._new(self._graph.nodes[name].shape, fmt)
+            self._rescale(f"{node.label}.input", place, self._regridded[key], fmt)
+        return self._regridded[key]
+
+    def _affine(self, node: Node, operation: Affine) -> None:
+        fmt = self._formats.of[node.name]
+        source = self._places[node.inputs[0]]
+        in_scale = self._activations[source.activation].scale
+        residual = self._residual(node, fmt)
+        self._steps.append(
+            Pointwise(
+                node.label,
+                source,
+                self._target(node),
+                self._float(node, operation.multiplier * in_scale / fmt.scale),
+                self._float(node, operation.addend / fmt.scale + fmt.offset),
+                residual,
+                _limited(fmt, operation.lowest, operation.highest),
+            )
+        )
+
+    def _residual(self, node: Node, fmt: Format) -> Residual | None:
+        if len(node.inputs) == 1:
+            return None
+        source = self._places[node.inputs[1]]
+        return Residual(source, _single(self._activations[source.activation].scale / fmt.scale))
+
+    def _mean(self, node: Node, operation: MeanWindows) -> None:
+        fmt = self._formats.of[node.name]
+        source = self._places[node.inputs[0]]
+        in_scale = self._activations[source.activation].scale
+        scale = self._float(node, in_scale / (operation.divisor * fmt.scale))
+        windows = (operation.rows, operation.columns)
+        self._steps.append(MeanPool(node.label, source, self._target(node), *windows, scale, fmt.offset, _clamp(fmt)))
+
+    def _concat(self, node: Node) -> None:
+        """Copies what did not write its slice of the concatenation by itself."""
+        whole = self._whole(node)
+        fmt, first = self._formats.of[node.name], 0
+        for name in node.inputs:
+            part = self._graph.nodes[name]
+            place = Slice(whole.activation, first, part.shape[0])
+            if self._places[name] != place:
+                label = f"{node.label}.{name}"
+                if self._formats.of[name] == fmt:
+                    begin = (0, 0, 0)
+                    self._steps.append(Copy(label, self._places[name], place, begin, begin, part.shape, (1, 1)))
+                else:
+                    self._rescale(label, self._places[name], place, fmt)
+            first += part.shape[0]
+
+    def _rescale(self, label: str, source: Slice, target: Slice, fmt: Format) -> None:
+        ratio = self._activations[source.activation].scale / fmt.scale
+        scale = torch.full((source.n_channels,), ratio)
+        bias = torch.full((source.n_channels,), fmt.offset)
+        self._steps.append(Pointwise(label, source, target, scale, bias, None, _clamp(fmt)))
+
+    def _target(self, node: Node) -> Slice:
+        """Returns where a node writes: its slice of the concatenation if that is the only taker, else its own place."""
+        users = self._graph.users(node.name)
+        alone = len(users) == 1 and node.name != self._graph.output
+        if alone and isinstance(users[0].operation, Concat) and self._formats.of[users[0].name] == self._formats.of[node.name]:
+            whole, first = self._whole(users[0]), 0
+            for name in users[0].inputs[: users[0].inputs.index(node.name)]:
+                first += self._graph.nodes[name].shape[0]
+            place = Slice(whole.activation, first, node.shape[0])
+        else:
+            place = self._new(node.shape, self._formats.of[node.name])
+        self._places[node.name] = place
+        return place
+
+    def _whole(self, concat: Node) -> Slice:
+        if concat.name not in self._places:
+            self._places[concat.name] = self._new(concat.shape, self._formats.of[concat.name])
+        return self._places[concat.name]
+
+    def _new(self, shape: Shape, fmt: Format) -> Slice:
+        self._activations.append(Activation(*shape, fmt.scale, fmt.zero))
+        return Slice(len(self._activations) - 1, 0, shape[0])
+
+    def _float(self, node: Node, values: Tensor) -> Tensor:
+        result = values.float()
+        if not torch.isfinite(result).all():
+            raise FreezeError(f"layer {node.label!r}: a folded scale or bias is NaN or infinite in float32")
+        return result.contiguous()
+
+
+def _weight(node: Node, operation: Weighted) -> tuple[Weight, Tensor]:
+    """Returns the integer weight and, a row, what its integers are worth, float64."""
+    weight, groups = _with_whole_quads(operation)
+    if operation.is_shift:
+        try:
+            packed = pack(weight, groups=groups)
+        except ValueError as error:
+            raise FreezeError(f"the weight of layer {node.label!r} cannot be packed: {error}") from error
+        return packed, torch.ldexp(torch.ones(len(weight), dtype=torch.float64), packed.exponents.long())
+    largest = weight.abs().flatten(1).amax(1)
+    row_scale = torch.where(largest > 0, largest / _DENSE_LIMIT, 1.0)
+    values = torch.round(weight / row_scale.view(-1, 1, 1, 1)).to(torch.int8)
+    return DenseWeight(values, groups), row_scale
+
+
+def _with_whole_quads(operation: Weighted) -> tuple[Tensor, int]:
+    """Returns weight and groups; groups whose channels are no whole quads, with zeros between them, as one group."""
+    weight, groups = operation.weight, operation.groups
+    n_rows, n_in = weight.shape[:2]
+    is_depthwise = groups == n_rows and n_in == 1
+    if groups == 1 or is_depthwise or n_in % QUAD == 0:
+        return weight, groups
+    whole = weight.new_zeros((n_rows, n_in * groups, *weight.shape[2:]))
+    rows = n_rows // groups
+    for group in range(groups):
+        taken = slice(group * rows, (group + 1) * rows)
+        whole[taken, group * n_in : (group + 1) * n_in] = weight[taken]
+    return whole, 1
+
+
+def _clamp(fmt: Format) -> Clamp:
+    return Clamp(fmt.lowest, fmt.highest)
+
+
+def _limited(fmt: Format, lowest: float, highest: float) -> Clamp:
+    """Returns the format's limits, and an activation function's inside them."""
+    least = fmt.lowest if lowest == -float("inf") else round(min(max(lowest / fmt.scale, fmt.lowest), fmt.highest))
+    most = fmt.highest if highest == float("inf") else round(min(max(highest / fmt.scale, fmt.lowest), fmt.highest))
+    return Clamp(least, most)
+
+
+def _single(value: float) -> float:
+    return torch.tensor(value, dtype=torch.float32).item()
