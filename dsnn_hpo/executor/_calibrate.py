@@ -145,4 +145,3 @@ class _Interpreter(fx.Interpreter):
         value = super().run_node(node)
         self._look(node.name, value)
         return value
-

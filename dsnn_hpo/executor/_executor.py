@@ -14,9 +14,10 @@ from dsnn_hpo.executor._formats import choose_formats, observed_names
 from dsnn_hpo.executor._fuse import fused
 from dsnn_hpo.executor._lower import lowered
 from dsnn_hpo.executor._trace import trace
-from dsnn_hpo.kernels import Implementation
+from dsnn_hpo.kernels import Implementation, use_implementation
+from dsnn_hpo.kernels._library import compiled_library
 from dsnn_hpo.kernels.compiled_plan import CompiledPlan
-from dsnn_hpo.kernels.plan import Plan, check_input, run_reference
+from dsnn_hpo.kernels.plan import Plan, run_reference
 
 _N_TRACED = 2
 
@@ -26,7 +27,7 @@ class Executor:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._compiled = CompiledPlan(plan)
+        self._compiled: CompiledPlan | None = None
 
     @property
     def plan(self) -> Plan:
@@ -34,23 +35,32 @@ class Executor:
         return self._plan
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Returns the logits, float32 (n, classes), of normalised inputs x, float32 (n, c, h, w)."""
-        return self.run(x)
+        """Returns the logits, float32 (n, classes), of normalised inputs x, float32 (n, c, h, w); see ``run``."""
+        if compiled_library() is None:
+            return run_reference(self._plan, x)
+        if self._compiled is None:
+            self._compiled = CompiledPlan(self._plan)
+        return self._compiled(x)
 
     def run(self, x: Tensor, implementation: Implementation = Implementation.AUTO) -> Tensor:
-        """Returns the logits by the compiled library or by plain torch; the same bits.
+        """Returns the logits by the compiled library or by plain torch: the same bits.
 
-        AUTO takes what ``kernels.use_implementation`` chose, outside of it the compiled library where it is built.
+        AUTO takes what ``kernels.use_implementation`` chose, and outside of it the compiled library where it is built.
+        The library runs by torch's number of threads.
 
         Raises:
             TypeError: x is no float32 tensor.
             ValueError: another shape or device than the network's, or NaN or infinity in x.
             RuntimeError: COMPILED, and the library is not built.
         """
-        check_input(self._plan, x)
-        if self._compiled.is_wanted(implementation):
-            return self._compiled(x)
-        return run_reference(self._plan, x)
+        if implementation is Implementation.AUTO:
+            return self(x)
+        with use_implementation(implementation):
+            return self(x)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Returns the plan alone: the library's own one is made again where it is needed."""
+        return {"_plan": self._plan, "_compiled": None}
 
     def describe(self) -> str:
         """Returns a table of the steps: layer, shape, bits, bytes of the weight, multiply-accumulates."""

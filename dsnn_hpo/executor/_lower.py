@@ -179,7 +179,11 @@ class _Lowering:
         """Returns where a node writes: its slice of the concatenation if that is the only taker, else its own place."""
         users = self._graph.users(node.name)
         alone = len(users) == 1 and node.name != self._graph.output
-        if alone and isinstance(users[0].operation, Concat) and self._formats.of[users[0].name] == self._formats.of[node.name]:
+        if (
+            alone
+            and isinstance(users[0].operation, Concat)
+            and self._formats.of[users[0].name] == self._formats.of[node.name]
+        ):
             whole, first = self._whole(users[0]), 0
             for name in users[0].inputs[: users[0].inputs.index(node.name)]:
                 first += self._graph.nodes[name].shape[0]

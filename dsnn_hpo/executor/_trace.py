@@ -40,7 +40,9 @@ def trace(network: nn.Module, sample: Tensor) -> Traced:
     try:
         module = fx.GraphModule(network, _Tracer().trace(network))
     except Exception as error:
-        raise FreezeError(f"torch.fx cannot trace the network, as freezing needs: {type(error).__name__}: {error}") from error
+        raise FreezeError(
+            f"torch.fx cannot trace the network, as freezing needs: {type(error).__name__}: {error}"
+        ) from error
     return Traced(module, _Translation(module, sample).graph())
 
 
@@ -315,7 +317,10 @@ _MEAN_POOL = _pool(
         ("divisor_override", None),
     ),
 )
-_ADAPTIVE_MEAN, _ADAPTIVE_MAX = _pool(layers.adaptive_mean, ()), _pool(layers.adaptive_max, (("output_size", None), ("return_indices", False)))
+_ADAPTIVE_MEAN, _ADAPTIVE_MAX = (
+    _pool(layers.adaptive_mean, ()),
+    _pool(layers.adaptive_max, (("output_size", None), ("return_indices", False))),
+)
 
 _MODULES: dict[type[nn.Module], _Handler] = {
     nn.Conv2d: _module_layer,

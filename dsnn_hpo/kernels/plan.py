@@ -259,8 +259,9 @@ def run_reference(plan: Plan, x: Tensor) -> Tensor:
     the weight: a plane's sum is below 255 * 127 * 2**17 < 2**53, so every partial sum is exact in any order; planes are
     put together in int64.
 
-    Raises ValueError where x holds NaN or infinity.
+    Raises TypeError or ValueError where x is no such tensor, or holds NaN or infinity.
     """
+    check_input(plan, x)
     check_finite(x)
     outputs = [_run_chunk(plan, chunk) for chunk in x.split(REFERENCE_CHUNK)] if len(x) else []
     return torch.cat(outputs) if outputs else x.new_empty((0, plan.n_outputs))

@@ -1,0 +1,186 @@
+"""The structures of ``csrc/dsnn_kernels.h`` that describe a plan, filled from one."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dsnn_hpo.kernels._arena import Arena
+from dsnn_hpo.kernels.packed_weight import BLOCK_ROWS, QUAD, Layout, PackedWeight
+from dsnn_hpo.kernels.plan import (
+    Clamp,
+    Convolve,
+    Copy,
+    DenseWeight,
+    Dequantise,
+    MaxPool,
+    MeanPool,
+    Plan,
+    Pointwise,
+    Quantise,
+    Residual,
+    Slice,
+    Step,
+    Weight,
+)
+
+QUANTISE, CONVOLVE, POINTWISE, POOL, COPY, DEQUANTISE = range(6)
+
+
+class DsnnActivation(ctypes.Structure):
+    """An activation in the arena."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("offset", "image")),
+        *((name, ctypes.c_int32) for name in ("height", "width", "channels", "pixel")),
+        *((name, ctypes.c_int32) for name in ("top", "left", "bottom", "right", "zero")),
+    )
+
+
+class DsnnSlice(ctypes.Structure):
+    """Channels of an activation."""
+
+    _fields_ = tuple((name, ctypes.c_int32) for name in ("activation", "first_channel", "n_channels"))
+
+
+class DsnnWeight(ctypes.Structure):
+    """A weight's codes and how to read them."""
+
+    _fields_ = (
+        ("codes", ctypes.c_void_p),
+        ("n_planes", ctypes.c_void_p),
+        *((name, ctypes.c_int32) for name in ("bits", "has_zero", "n_quads")),
+    )
+
+
+class DsnnStep(ctypes.Structure):
+    """A step of any kind."""
+
+    _fields_ = (
+        ("kind", ctypes.c_int32),
+        ("prepares", ctypes.c_int32),
+        *((name, DsnnSlice) for name in ("source", "target", "residual")),
+        *((name, ctypes.c_float) for name in ("low", "high", "factor", "offset", "residual_scale")),
+        ("is_flat", ctypes.c_int32),
+        *((name, ctypes.c_void_p) for name in ("scale", "bias", "correction", "rows", "columns")),
+        ("weight", DsnnWeight),
+        *((name, ctypes.c_int32) for name in ("kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h")),
+        *((name, ctypes.c_int32) for name in ("dilation_w", "pad_top", "pad_left", "groups", "depthwise")),
+        *((name, ctypes.c_int32 * 3) for name in ("source_first", "target_first", "size")),
+    )
+
+
+class DsnnPlanSize(ctypes.Structure):
+    """Sizes of one image."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_int64) for name in ("n_inputs", "n_outputs", "image_bytes", "image_products")
+    )
+
+
+class Records:
+    """A plan's activations and steps as C arrays, and the tensors that they point into."""
+
+    def __init__(self, plan: Plan, arena: Arena) -> None:
+        self._plan = plan
+        self._tensors: list[Tensor] = []
+        self.activations = (DsnnActivation * len(plan.activations))(
+            *(
+                DsnnActivation(
+                    placed.offset,
+                    placed.image_bytes,
+                    activation.height,
+                    activation.width,
+                    activation.channels,
+                    placed.pixel_bytes,
+                    *placed.padding,
+                    activation.zero,
+                )
+                for activation, placed in zip(plan.activations, arena.activations, strict=True)
+            )
+        )
+        self.steps = (DsnnStep * len(plan.steps))(*(self._step(step) for step in plan.steps))
+        for index, placed in enumerate(arena.activations):
+            self.steps[placed.first_writer].prepares = index
+        channels, height, width = plan.input_shape
+        n_products = sum(plan.n_macs(step) for step in plan.steps)
+        self.size = DsnnPlanSize(channels * height * width, plan.n_outputs, arena.n_bytes, n_products)
+
+    def _step(self, step: Step) -> DsnnStep:
+        record = DsnnStep(prepares=-1, source=_slice(None), target=_slice(None), residual=_slice(None))
+        if not isinstance(step, Quantise):
+            record.source = _slice(step.source)
+        if not isinstance(step, Dequantise):
+            record.target = _slice(step.target)
+        if isinstance(step, Quantise):
+            self._quantise_(record, step)
+        elif isinstance(step, Convolve):
+            self._convolve_(record, step)
+        elif isinstance(step, Pointwise):
+            record.kind = POINTWISE
+            self._scaled_(record, step.scale, step.bias, step.residual, step.clamp)
+        elif isinstance(step, MaxPool | MeanPool):
+            record.kind, record.rows, record.columns = POOL, self._windows(step.rows), self._windows(step.columns)
+            if isinstance(step, MeanPool):
+                record.scale, record.offset = self._pointer(step.scale, torch.float32), step.offset
+                record.low, record.high = step.clamp.lowest, step.clamp.highest
+        elif isinstance(step, Copy):
+            record.kind, record.stride_h, record.stride_w = COPY, *step.stride
+            record.source_first, record.target_first, record.size = step.source_first, step.target_first, step.size
+        else:
+            record.kind, record.factor = DEQUANTISE, step.scale
+        return record
+
+    def _quantise_(self, record: DsnnStep, step: Quantise) -> None:
+        target = self._plan.activations[step.target.activation]
+        record.kind, record.factor, record.offset = QUANTISE, step.inverse_scale, step.offset
+        record.low, record.high = step.clamp.lowest, step.clamp.highest
+        record.is_flat = target.height == target.width == 1
+
+    def _convolve_(self, record: DsnnStep, step: Convolve) -> None:
+        record.kind = CONVOLVE
+        self._scaled_(record, step.scale, step.bias, step.residual, step.clamp)
+        layout = Layout(step.weight.shape, step.weight.groups)
+        zero = self._plan.zero(step.source)
+        sums = step.weight.integers().flatten(1).sum(1)
+        record.correction = self._pointer(sums * zero, torch.int64)
+        record.weight = self._weight(step.weight, layout)
+        record.kernel_h, record.kernel_w = step.weight.shape[2:]
+        record.stride_h, record.stride_w = step.stride
+        record.dilation_h, record.dilation_w = step.dilation
+        record.pad_top, record.pad_left = step.padding[:2]
+        record.groups, record.depthwise = step.weight.groups, layout.is_depthwise
+
+    def _scaled_(self, record: DsnnStep, scale: Tensor, bias: Tensor, residual: Residual | None, clamp: Clamp) -> None:
+        record.scale, record.bias = self._pointer(scale, torch.float32), self._pointer(bias, torch.float32)
+        record.low, record.high = clamp.lowest, clamp.highest
+        if residual is not None:
+            record.residual, record.residual_scale = _slice(residual.source), residual.scale
+
+    def _weight(self, weight: Weight, layout: Layout) -> DsnnWeight:
+        if isinstance(weight, PackedWeight):
+            codes, planes = self._pointer(weight.codes, torch.uint8), self._pointer(weight.n_planes, torch.uint8)
+            return DsnnWeight(codes, planes, weight.bits, weight.has_zero, layout.n_quads)
+        return DsnnWeight(self._pointer(_dense_blocks(weight, layout), torch.int8), None, 8, 0, layout.n_quads)
+
+    def _windows(self, windows: Iterable[Sequence[int]]) -> int:
+        return self._pointer(torch.tensor(list(windows)), torch.int32)
+
+    def _pointer(self, tensor: Tensor, dtype: torch.dtype) -> int:
+        kept = tensor.detach().to("cpu", dtype).contiguous()
+        self._tensors.append(kept)
+        return kept.data_ptr()
+
+
+def _slice(part: Slice | None) -> Any:
+    return DsnnSlice(-1, 0, 0) if part is None else DsnnSlice(part.activation, part.first_channel, part.n_channels)
+
+
+def _dense_blocks(weight: DenseWeight, layout: Layout) -> Tensor:
+    """Returns int8 values in the order of the kernels, [block][quad][16 rows][4 columns]."""
+    blocks = layout.blocks_of(weight.values)
+    return blocks.view(layout.n_blocks, BLOCK_ROWS, layout.n_quads, QUAD).transpose(1, 2)
