@@ -124,9 +124,9 @@ def _values(traced: fx.GraphModule, names: Set[str], samples: Tensor) -> Iterato
             # Copied: an operation in place may change it later.
             found.append((name, value.detach().clone()))
 
-    for batch in samples.split(BATCH):
+    for first in range(0, len(samples), BATCH):
         found.clear()
-        run_traced(traced, batch, look)
+        run_traced(traced, samples[first : first + BATCH], look)
         yield from found
 
 

@@ -145,7 +145,7 @@ class _Translation:
 
     def is_vector(self, call: fx.Node) -> bool:
         """Returns whether a call's result is a vector a sample."""
-        return self._values[call.name].dim() == 2
+        return bool(self._values[call.name].dim() == 2)
 
     def same(self, call: fx.Node) -> None:
         """Makes the call's result another name of its input."""
@@ -160,7 +160,8 @@ class _Translation:
         before, after = self.source(call), tuple(self._values[call.name].shape)
         n_features = before.shape[0] * before.shape[1] * before.shape[2]
         is_vector = after == (self._n_samples, n_features)
-        if not is_vector and after != (self._n_samples, *before.shape):
+        is_pixel = n_features == before.shape[0] and after[:2] == (self._n_samples, n_features)
+        if not (is_vector or is_pixel) and after != (self._n_samples, *before.shape):
             raise layers.UnsupportedError(f"from {before.shape} to {after[1:]} is no flattening of a sample")
         if is_vector and before.operation == Input() and before.shape != (n_features, 1, 1):
             self._add(call, Input(is_flat=True), (), (n_features, 1, 1))

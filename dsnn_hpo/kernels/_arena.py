@@ -68,13 +68,9 @@ def arena_of(plan: Plan) -> Arena:
 
 def _sized(plan: Plan, index: int) -> Placed:
     activation = plan.activations[index]
-    writers = [
-        i for i, step in enumerate(plan.steps) if (t := getattr(step, "target", None)) and t.activation == index
-    ]
+    writers = [i for i, step in enumerate(plan.steps) if (t := getattr(step, "target", None)) and t.activation == index]
     readers = [i for i, step in enumerate(plan.steps) if any(s.activation == index for s in sources_of(step))]
-    paddings = [
-        step.padding for step in plan.steps if isinstance(step, Convolve) and step.source.activation == index
-    ]
+    paddings = [step.padding for step in plan.steps if isinstance(step, Convolve) and step.source.activation == index]
     top, left, bottom, right = (max((p[side] for p in paddings), default=0) for side in range(4))
     pixel = -(-activation.channels // QUAD) * QUAD
     n_bytes = (top + activation.height + bottom) * (left + activation.width + right) * pixel

@@ -77,9 +77,7 @@ class DsnnStep(ctypes.Structure):
 class DsnnPlanSize(ctypes.Structure):
     """Sizes of one image."""
 
-    _fields_ = tuple(
-        (name, ctypes.c_int64) for name in ("n_inputs", "n_outputs", "image_bytes", "image_products")
-    )
+    _fields_ = tuple((name, ctypes.c_int64) for name in ("n_inputs", "n_outputs", "image_bytes", "image_products"))
 
 
 class Records:

@@ -139,27 +139,27 @@ bool run_step(const Chunk& chunk, const DsnnStep& s, int part, int n_parts) {
   if (s.prepares >= 0) prepare(chunk, s.prepares, s.kind != DSNN_QUANTISE || s.is_flat, part, n_parts);
   switch (s.kind) {
     case DSNN_QUANTISE:
-      return kernels.quantise_input({chunk.x, view_of(chunk, s.target), chunk.n_images, s.is_flat != 0, s.factor, s.offset, limits},
+      return kernels.steps.quantise({chunk.x, view_of(chunk, s.target), chunk.n_images, s.is_flat != 0, s.factor, s.offset, limits},
                                     part, n_parts);
     case DSNN_CONVOLVE:
       kernels.conv(conv_of(chunk, s), part, n_parts);
       break;
     case DSNN_POINTWISE: {
       const View residual = s.residual.activation >= 0 ? view_of(chunk, s.residual) : View{};
-      kernels.pointwise({view_of(chunk, s.source), view_of(chunk, s.target), residual, chunk.n_images, s.scale, s.bias,
+      kernels.steps.pointwise({view_of(chunk, s.source), view_of(chunk, s.target), residual, chunk.n_images, s.scale, s.bias,
                          s.residual_scale, limits},
                         part, n_parts);
       break;
     }
     case DSNN_POOL:
-      kernels.pool({view_of(chunk, s.source), view_of(chunk, s.target), chunk.n_images, s.rows, s.columns, s.scale, s.offset, limits},
+      kernels.steps.pool({view_of(chunk, s.source), view_of(chunk, s.target), chunk.n_images, s.rows, s.columns, s.scale, s.offset, limits},
                    part, n_parts);
       break;
     case DSNN_COPY:
       copy(chunk, s, part, n_parts);
       break;
     default:
-      kernels.dequantise({view_of(chunk, s.source), chunk.n_images, chunk.y, s.factor}, part, n_parts);
+      kernels.steps.dequantise({view_of(chunk, s.source), chunk.n_images, chunk.y, s.factor}, part, n_parts);
   }
   return true;
 }

@@ -52,4 +52,12 @@ struct DequantiseStep {
   float scale;
 };
 
+// The functions of one instruction set; part `part` of `n_parts` of a step, which may run at the same time.
+struct Steps {
+  bool (*quantise)(const QuantiseStep& step, int part, int n_parts);  // false where the input has NaN or infinity
+  void (*pointwise)(const PointwiseStep& step, int part, int n_parts);
+  void (*pool)(const PoolStep& step, int part, int n_parts);
+  void (*dequantise)(const DequantiseStep& step, int part, int n_parts);
+};
+
 }  // namespace dsnn

@@ -195,5 +195,7 @@ void dequantise(const DequantiseStep& s, int part, int n_parts) {
       }
 }
 
+constexpr Steps kSteps = {quantise_input, pointwise, pool, dequantise};
+
 }  // namespace
 }  // namespace dsnn
