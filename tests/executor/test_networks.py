@@ -200,7 +200,10 @@ class Image(nn.Module):
 
 REFUSED = {
     "an unknown module": (simple(nn.GELU()), "module '0' \\(GELU\\) cannot be frozen; supported are Conv2d"),
-    "padding that is not zero": (simple(nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect")), "padding_mode is 'reflect'"),
+    "padding that is not zero": (
+        simple(nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect")),
+        "padding_mode is 'reflect'",
+    ),
     "a dilated pooling": (simple(nn.MaxPool2d(1, dilation=2)), "dilation is 2"),
     "no statistics": (simple(nn.BatchNorm2d(3, track_running_stats=False)), "no running statistics"),
     "control flow": (Branching(), "torch.fx cannot trace"),
@@ -226,7 +229,7 @@ def test_weights_of_too_wide_a_range_are_named():
     with torch.no_grad():
         network[1].weight[1, :2] = torch.tensor([1.0, 2.0**-60])
     network = convert_to_shift_(network, ShiftConfig(weight_bits=8), lambda *_: True, from_trained=True)
-    with pytest.raises(FreezeError, match="layer '1' cannot be packed.*row 1"):
+    with pytest.raises(FreezeError, match=r"layer '1' cannot be packed.*row 1"):
         freeze(network, torch.randn(2, 3, 2, 2))
 
 
@@ -316,5 +319,5 @@ def test_the_description_names_layers_shapes_bits_and_sums(executor):
     (row,) = [line for line in lines if line.startswith("conv1")]
     assert row.split()[1:3] == ["shift", "6x6x9"]
     assert row.split()[-1] == f"{6 * 6 * 9 * 3 * 9:,}"
-    total = [line for line in lines if line.startswith("total")][0].split()
+    total = next(line for line in lines if line.startswith("total")).split()
     assert total[1] == f"{executor.plan.n_weight_bytes:,}"

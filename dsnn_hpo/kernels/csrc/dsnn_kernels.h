@@ -59,3 +59,49 @@ DSNN_API void dsnn_conv2d(const DsnnConv2d* conv, int32_t n_threads);
 // (y is then undefined). x is (m, k), y (m, n), both contiguous; bias may be null.
 DSNN_API int32_t dsnn_linear_int8(const float* x, float* y, int32_t m, int32_t k, int32_t n, const DsnnWeight* weight,
                                   const float* scale, const float* bias, const int64_t* row_sums, int32_t n_threads);
+
+// An activation of a plan: uint8 NHWC, with `top`, `left`, `bottom` and `right` pixels of padding around it. Of n images the
+// first one begins at `offset * n` bytes, the next one `image` bytes later.
+typedef struct {
+  int64_t offset, image;
+  int32_t height, width, channels, pixel;  // pixel: bytes of one, the channels up to a multiple of four
+  int32_t top, left, bottom, right;
+  int32_t zero;
+} DsnnActivation;
+
+// Channels of an activation; activation -1: none.
+typedef struct {
+  int32_t activation, first_channel, n_channels;
+} DsnnSlice;
+
+enum { DSNN_QUANTISE, DSNN_CONVOLVE, DSNN_POINTWISE, DSNN_POOL, DSNN_COPY, DSNN_DEQUANTISE };
+
+// A step of a plan; each kind uses its own fields. See plan.py for what they compute.
+typedef struct {
+  int32_t kind;
+  int32_t prepares;  // the activation that this step is the first one to write, or -1
+  DsnnSlice source, target, residual;
+  float low, high, factor, offset, residual_scale;
+  int32_t is_flat;
+  const float* scale;
+  const float* bias;
+  const int64_t* correction;
+  const int32_t* rows;
+  const int32_t* columns;
+  DsnnWeight weight;
+  int32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left, groups, depthwise;
+  int32_t source_first[3], target_first[3], size[3];  // channel, row, column
+} DsnnStep;
+
+// Of one image: floats in and out, bytes of all activations, multiply-accumulates.
+typedef struct {
+  int64_t n_inputs, n_outputs, image_bytes, image_products;
+} DsnnPlanSize;
+
+// A plan, or null where there is no memory. What the steps point to must live as long as the plan.
+DSNN_API void* dsnn_plan_new(const DsnnActivation* activations, int32_t n_activations, const DsnnStep* steps, int32_t n_steps,
+                             const DsnnPlanSize* size);
+DSNN_API void dsnn_plan_free(void* plan);
+// Runs a plan on n images, x (n, n_inputs), y (n, n_outputs). Returns 0, or bits: 1 where x has NaN or infinity (y is then
+// undefined), 2 where there was no memory. Several threads may run one plan.
+DSNN_API int32_t dsnn_plan_run(void* plan, const float* x, float* y, int64_t n_images, int32_t n_threads);

@@ -7,6 +7,7 @@
 
 #include "conv.hpp"
 #include "quantise.hpp"
+#include "steps.hpp"
 
 namespace dsnn {
 
@@ -17,6 +18,7 @@ struct Isa {
   void (*conv)(const Conv& conv, int part, int n_parts);
   // A row of k floats to unsigned 8 bits with zero point 128, and its scale; false where it has NaN or infinity.
   bool (*quantise_row)(const float* x, int k, uint8_t* q, float* scale);
+  Steps steps;
 };
 
 extern const Isa kPortable;

@@ -6,9 +6,10 @@
 #include "gemm.inl"
 #include "depthwise.inl"
 #include "rows.inl"
+#include "steps.inl"
 
 namespace dsnn {
 
-const Isa kAvx2 = {"avx2", kQuantise, conv, quantise_row};
+const Isa kAvx2 = {"avx2", kQuantise, conv, quantise_row, kSteps};
 
 }  // namespace dsnn
