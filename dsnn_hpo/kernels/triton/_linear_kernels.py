@@ -134,7 +134,7 @@ def _codes_of_field(word, quad, c, FIELD: tl.constexpr, LANES: tl.constexpr):
     return (word >> (8 * c + (quad * FIELD) % 8)) & (LANES * (2**FIELD - 1))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["m"])
 def packed_linear_kernel(
     x_ptr,
     codes_ptr,
@@ -186,6 +186,7 @@ def packed_linear_kernel(
     x_ptrs = x_ptr + rows_m[None, :].to(tl.int64) * (n_units * PHASES)
     part_size = m.to(tl.int64) * (n_units * PHASES)
 
+    HALF: tl.constexpr = tl.float16 if KIND == "float16" else tl.bfloat16
     ACC: tl.constexpr = tl.int32 if KIND == "int8" else tl.float32
     acc = tl.zeros((BLOCK_N, BLOCK_M), ACC)
     acc_high = tl.zeros((BLOCK_N, BLOCK_M), ACC)
@@ -204,7 +205,7 @@ def packed_linear_kernel(
             ptrs = row_ptrs[:, None] + (index * 16)[None, :]
             word = tl.load(ptrs, mask=(index < n_words_0)[None, :], other=0).to(tl.uint32, bitcast=True)
             for j in tl.static_range(QUADS_OF_WORD):
-                quad: tl.constexpr = i * QUADS_OF_WORD + j
+                quad = i * QUADS_OF_WORD + j
                 if KIND == "int8":
                     for c in tl.static_range(4):
                         codes = _codes_of_field(word, j, c, FIELD_0, 1)
@@ -216,7 +217,6 @@ def packed_linear_kernel(
                         if PLANES > 1:
                             acc_high = tl.dot(_integer(codes, BITS, HAS_ZERO, 1), x, acc_high, out_dtype=tl.int32)
                 else:
-                    HALF: tl.constexpr = tl.float16 if KIND == "float16" else tl.bfloat16
                     for c in tl.static_range(2):
                         codes = _codes_of_field(word, j, c, FIELD_0, 0x00010001)
                         if FIELD_1 > 0:
