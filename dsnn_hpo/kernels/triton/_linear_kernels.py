@@ -59,27 +59,32 @@ def arrange_float_kernel(
 
 @triton.jit
 def arrange_int8_kernel(
-    x_ptr, out_ptr, scale_ptr, arrivals_ptr, k, n_units, n_arrivals, PHASES: tl.constexpr, BLOCK: tl.constexpr
+    x_ptr, out_ptr, row_scale_ptr, arrivals_ptr, k, n_units, n_arrivals, PHASES: tl.constexpr, BLOCK: tl.constexpr
 ):
     """Quantises one row of x to int8 and lays it out by phases: (m, phase, unit), zeros beyond k.
 
-    q = round_half_even(x * (127 / amax)), at most 127 in magnitude; the row's scale is amax / 127.
+    q = round_half_even(x * (127 / amax)), at most 127 in magnitude; the row's scale is amax / 127. Rows of amax below
+    2**-119 count as zeros; rows with a NaN or an infinity have the scale NaN.
     """
     row = tl.program_id(0).to(tl.int64)
     amax = tl.zeros((BLOCK,), tl.float32)
     for start in range(0, k, BLOCK):
         columns = start + tl.arange(0, BLOCK)
         x = tl.load(x_ptr + row * k + columns, mask=columns < k, other=0.0).to(tl.float32)
-        amax = tl.maximum(amax, tl.abs(x))
+        # tl.maximum would pass over a NaN.
+        amax = tl.maximum(amax, tl.where(x != x, float("inf"), tl.abs(x)))
     largest = tl.max(amax, 0)
-    inverse = tl.where(largest > 0.0, tl.div_rn(127.0, largest), 0.0)
-    tl.store(scale_ptr + row, tl.div_rn(largest, 127.0))
+    is_zero = largest < 1.504632769052528e-36
+    is_wrong = largest == float("inf")
+    inverse = tl.where(is_zero | is_wrong, 0.0, tl.div_rn(127.0, largest))
+    scale = tl.where(is_zero, 0.0, tl.div_rn(largest, 127.0))
+    tl.store(row_scale_ptr + row, tl.where(is_wrong, float("nan"), scale))
     n_columns = n_units * PHASES
     for start in range(0, n_columns, BLOCK):
         offsets = start + tl.arange(0, BLOCK)
         columns = _arranged_columns(offsets, n_units, PHASES)
-        x = tl.load(x_ptr + row * k + columns, mask=columns < k, other=0.0).to(tl.float32)
-        # 1.5 * 2**23: a float32 sum with it has no bits left for a fraction
+        x = tl.load(x_ptr + row * k + columns, mask=(columns < k) & (not is_wrong), other=0.0).to(tl.float32)
+        # 1.5 * 2**23: a float32 sum with it has no bits left for a fraction.
         rounded = (x * inverse + 12582912.0) - 12582912.0
         q = tl.minimum(tl.maximum(rounded, -127.0), 127.0).to(tl.int8)
         tl.store(out_ptr + row * n_columns + offsets, q, mask=offsets < n_columns)
@@ -119,10 +124,9 @@ def _integer(codes, BITS: tl.constexpr, HAS_ZERO: tl.constexpr, PLANE: tl.conste
 
 
 @triton.jit
-def _scale_of(exponents, SHIFT: tl.constexpr, y):
-    """Y * 2**(exponents - SHIFT), in two steps so that neither factor leaves float32."""
-    e = exponents.to(tl.int32) - SHIFT
-    e = tl.minimum(tl.maximum(e, -252), 254)
+def _times_power(y, exponents, SHIFT: tl.constexpr):
+    """The product of y and 2**(exponents - SHIFT), in two steps so that neither factor leaves float32."""
+    e = tl.minimum(tl.maximum(exponents.to(tl.int32) - SHIFT, -252), 254)
     half = e >> 1
     first = ((half + 127) << 23).to(tl.float32, bitcast=True)
     second = ((e - half + 127) << 23).to(tl.float32, bitcast=True)
@@ -139,8 +143,9 @@ def packed_linear_kernel(
     x_ptr,
     codes_ptr,
     exponents_ptr,
-    bias_ptr,
     scale_ptr,
+    row_scale_ptr,
+    bias_ptr,
     out_ptr,
     partial_ptr,
     arrivals_ptr,
@@ -243,11 +248,85 @@ def packed_linear_kernel(
             for other in range(SPLITS):
                 total += tl.load(partial_ptrs + other * (BLOCK_N * BLOCK_M), cache_modifier=".cg")
     if is_last:
-        exponents = tl.load(exponents_ptr + rows_n, mask=rows_n < n, other=0)[:, None]
-        y = _scale_of(exponents, SHIFT, total.to(tl.float32))
+        y = total.to(tl.float32)
         if KIND == "int8":
-            y = y * tl.load(scale_ptr + rows_m, mask=rows_m < m, other=0.0)[None, :]
+            y = y * tl.load(scale_ptr + rows_n, mask=rows_n < n, other=0.0)[:, None]
+            y = y * tl.load(row_scale_ptr + rows_m, mask=rows_m < m, other=0.0)[None, :]
+        else:
+            y = _times_power(y, tl.load(exponents_ptr + rows_n, mask=rows_n < n, other=0)[:, None], SHIFT)
         if HAS_BIAS:
             y = y + tl.load(bias_ptr + rows_n, mask=rows_n < n, other=0.0).to(tl.float32)[:, None]
+        else:
+            # as the reference: it turns -0 to 0
+            y = y + 0.0
         out_ptrs = out_ptr + rows_m[None, :].to(tl.int64) * n + rows_n[:, None]
         tl.store(out_ptrs, y.to(out_ptr.dtype.element_ty), mask=(rows_n < n)[:, None] & (rows_m < m)[None, :])
+
+
+@triton.jit
+def decode_kernel(
+    codes_ptr,
+    exponents_ptr,
+    out_ptr,
+    n,
+    k,
+    n_out,
+    k_out,
+    n_quads,
+    block_bytes,
+    exponent,
+    BITS: tl.constexpr,
+    HAS_ZERO: tl.constexpr,
+    KIND: tl.constexpr,
+    PLANE: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    """Decodes a tile of the packed bytes to a dense matrix, zeros beyond n and k.
+
+    KIND "float": the weight itself; "float8_e5m2": the bits of the weight divided by 2**exponent; "int8": digit PLANE in
+    base 128 of the weight relative to its row's exponent.
+    """
+    rows = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)[:, None]
+    columns = tl.program_id(1) * BLOCK_K + tl.arange(0, BLOCK_K)[None, :]
+    inside = (rows < n) & (columns < k)
+    quads = columns // 4
+    bytes_ptr = codes_ptr + (rows // 16).to(tl.int64) * block_bytes + (rows % 16) * 4 + columns % 4
+    codes = tl.zeros((BLOCK_N, BLOCK_K), tl.int32)
+    for index in tl.static_range(3):
+        FIELD: tl.constexpr = 4 >> index
+        if BITS & FIELD:
+            byte = tl.load(bytes_ptr + (quads * FIELD // 8) * 64, mask=inside, other=0).to(tl.int32)
+            # The fields are in the order of their widths: wider ones, that come first, hold the lower bits.
+            codes = codes | (((byte >> ((quads * FIELD) % 8)) & (2**FIELD - 1)) << ((BITS & 7) & ~(2 * FIELD - 1)))
+            bytes_ptr += tl.cdiv(n_quads * FIELD, 8) * 64
+    if KIND == "int8":
+        value = tl.where(inside, _integer(codes, BITS, HAS_ZERO, PLANE), 0)
+    else:
+        magnitude = codes & (2 ** (BITS - 1) - 1)
+        power = tl.where(inside & ((magnitude > 0) | (not HAS_ZERO)), ((magnitude + 127) << 23), 0)
+        sign = (codes >> (BITS - 1)) << 31
+        exponents = tl.load(exponents_ptr + rows, mask=rows < n, other=0).to(tl.int32) - exponent
+        relative = (power | sign).to(tl.float32, bitcast=True)
+        exact = _times_power(relative, exponents, 1 if HAS_ZERO else 0)
+        if KIND == "float8_e5m2":
+            # the upper half of a float16
+            value = (exact.to(tl.float16).to(tl.uint16, bitcast=True) >> 8).to(tl.uint8)
+        else:
+            value = exact.to(out_ptr.dtype.element_ty)
+    tl.store(out_ptr + rows.to(tl.int64) * k_out + columns, value, mask=(rows < n_out) & (columns < k_out))
+
+
+@triton.jit
+def scale_kernel(
+    sums_ptr, scale_ptr, row_scale_ptr, bias_ptr, out_ptr, n, n_sums, HAS_BIAS: tl.constexpr, BLOCK: tl.constexpr
+):
+    """y = float32(sums) * scale of the column * scale of the row + bias, one row of y a program."""
+    row = tl.program_id(0).to(tl.int64)
+    columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = columns < n
+    sums = tl.load(sums_ptr + row * n_sums + columns, mask=inside, other=0).to(tl.float32)
+    y = sums * tl.load(scale_ptr + columns, mask=inside, other=0.0) * tl.load(row_scale_ptr + row)
+    # Without a bias a zero is added, which turns -0 to 0.
+    y = y + (tl.load(bias_ptr + columns, mask=inside, other=0.0).to(tl.float32) if HAS_BIAS else 0.0)
+    tl.store(out_ptr + row * n + columns, y.to(out_ptr.dtype.element_ty), mask=inside)

@@ -58,9 +58,10 @@ def _half_even(x):
 
 
 @triton.jit
-def _stochastic(x, uniform):
+def _stochastic(x, uniform, dtype: tl.constexpr):
+    """The integer below x or the next, with the probability of the remainder as ``dtype`` holds it."""
     below = tl.floor(x)
-    return below + (uniform < x - below).to(tl.float32)
+    return below + (uniform < (x - below).to(dtype).to(tl.float32)).to(tl.float32)
 
 
 @triton.jit
@@ -105,20 +106,21 @@ def power_of_two_ps_kernel(
     """DeepShift-PS: sign(round(S)) * 2**round(P), exponents ``LOWEST`` to 0."""
     offsets = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = offsets < n
+    dtype: tl.constexpr = out_ptr.dtype.element_ty
     shift = tl.load(shift_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
     sign = tl.load(sign_ptr + offsets, mask=inside, other=0.0).to(tl.float32)
     is_nan = (shift != shift) | (sign != sign)
     shift = tl.where(is_nan, 0.0, tl.minimum(tl.maximum(shift, LOWEST), 0.0))
     if STOCHASTIC:
-        shift = _stochastic(shift, _uniform(seed, 0, BLOCK))
-        sign = _stochastic(sign, _uniform(seed, 1, BLOCK))
+        shift = _stochastic(shift, _uniform(seed, 0, BLOCK), dtype)
+        sign = _stochastic(sign, _uniform(seed, 1, BLOCK), dtype)
     else:
         shift = _half_even(shift)
     value = _power_of_two(shift.to(tl.int32))
     # One half rounds to the even zero: the sign needs no rounding beyond this comparison.
     value = tl.where(sign > 0.5, value, tl.where(sign < -0.5, -value, 0.0))
     value = tl.where(is_nan, float("nan"), value)
-    tl.store(out_ptr + offsets, value.to(out_ptr.dtype.element_ty), mask=inside)
+    tl.store(out_ptr + offsets, value.to(dtype), mask=inside)
 
 
 @triton.jit
@@ -147,6 +149,6 @@ def fixed_point_kernel(
     elif ROUNDING == "floor":
         rounded = tl.floor(scaled)
     else:
-        rounded = _stochastic(scaled, _uniform(seed, 0, BLOCK))
+        rounded = _stochastic(scaled, _uniform(seed, 0, BLOCK), tl.float32)
     value = tl.minimum(tl.maximum(rounded * step, lowest), highest).to(out_ptr.dtype.element_ty)
     tl.store(out_ptr + offsets, tl.where(scaled != scaled, x, value), mask=inside)
