@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dsnn_hpo.kernels.triton  # noqa: F401  (registers the ops for CUDA tensors)
 from dsnn_hpo.kernels._implementation import Implementation, use_implementation
 from dsnn_hpo.kernels._library import available_isas, isa
 from dsnn_hpo.kernels.fixed_point import (

@@ -166,7 +166,7 @@ def packed_linear_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_U: tl.constexpr,
 ):
-    """y = x W^T + bias for one tile of BLOCK_N outputs and BLOCK_M rows, one of SPLITS shares of the units.
+    """One tile of y = x W^T + bias: BLOCK_N outputs, BLOCK_M rows, one of SPLITS shares of the units.
 
     x is arranged, (part, m, phase, unit); codes are the packed words, (block, word); KIND is float16, bfloat16 or int8.
     With several shares each stores its sums; the last to arrive adds them in the order of the shares, so that the
@@ -254,11 +254,9 @@ def packed_linear_kernel(
             y = y * tl.load(row_scale_ptr + rows_m, mask=rows_m < m, other=0.0)[None, :]
         else:
             y = _times_power(y, tl.load(exponents_ptr + rows_n, mask=rows_n < n, other=0)[:, None], SHIFT)
-        if HAS_BIAS:
-            y = y + tl.load(bias_ptr + rows_n, mask=rows_n < n, other=0.0).to(tl.float32)[:, None]
-        else:
-            # as the reference: it turns -0 to 0
-            y = y + 0.0
+        # Without a bias a zero is added, which turns -0 to 0.
+        bias = tl.load(bias_ptr + rows_n, mask=rows_n < n, other=0.0).to(tl.float32)[:, None] if HAS_BIAS else 0.0
+        y = y + bias
         out_ptrs = out_ptr + rows_m[None, :].to(tl.int64) * n + rows_n[:, None]
         tl.store(out_ptrs, y.to(out_ptr.dtype.element_ty), mask=(rows_n < n)[:, None] & (rows_m < m)[None, :])
 
@@ -321,7 +319,7 @@ def decode_kernel(
 def scale_kernel(
     sums_ptr, scale_ptr, row_scale_ptr, bias_ptr, out_ptr, n, n_sums, HAS_BIAS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """y = float32(sums) * scale of the column * scale of the row + bias, one row of y a program."""
+    """One row of y = float32(sums) * scale of the column * scale of the row + bias."""
     row = tl.program_id(0).to(tl.int64)
     columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = columns < n

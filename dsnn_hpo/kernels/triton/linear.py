@@ -183,9 +183,7 @@ class _Scaling:
     n_planes: int
 
 
-def _multiply(
-    task: _Task, packed: PackedWeight, bias: Tensor | None, scaling: _Scaling, dtype: torch.dtype
-) -> Tensor:
+def _multiply(task: _Task, packed: PackedWeight, bias: Tensor | None, scaling: _Scaling, dtype: torch.dtype) -> Tensor:
     tiling, n_tiles = task.tiling, task.arrivals.numel()
     out = task.arranged.new_empty(task.n_rows, packed.shape[0], dtype=dtype)
     sums = torch.float32 if task.operand is not INT8 else torch.int32 if scaling.n_planes == 1 else torch.int64

@@ -25,7 +25,9 @@ def is_supported(*tensors: Tensor) -> bool:
     return all(x.dtype is first.dtype and x.stride() == strides for x in tensors) and first.dtype in _DTYPES
 
 
-def power_of_two_q(weight: Tensor, weight_bits: int, rounding: WeightRounding = "deterministic", seed: int = 0) -> Tensor:
+def power_of_two_q(
+    weight: Tensor, weight_bits: int, rounding: WeightRounding = "deterministic", seed: int = 0
+) -> Tensor:
     """Returns ``power_of_two_q_reference`` of a weight that ``is_supported``, bit for bit."""
     lowest, _ = exponent_range("Q", weight_bits)
     _check_holds(weight, lowest)

@@ -1,0 +1,112 @@
+"""Which function an op runs on CUDA tensors: a Triton kernel where triton is installed, else the reference.
+
+Triton is imported when the first CUDA tensor arrives.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import math
+import warnings
+
+from torch import Tensor
+
+from dsnn_hpo.errors import DsnnHpoWarning
+from dsnn_hpo.kernels._implementation import Implementation, current_implementation
+from dsnn_hpo.kernels._ops import LIBRARY, require_float
+from dsnn_hpo.kernels.fixed_point import FixedPointRounding, fixed_point_reference
+from dsnn_hpo.kernels.power_of_two import WeightRounding, power_of_two_ps_reference, power_of_two_q_reference
+
+INSTALL = "pip install 'dsnn-hpo[gpu]'"
+
+
+@functools.cache
+def _is_installed() -> bool:
+    """Returns whether triton can be imported; says once where it cannot."""
+    if importlib.util.find_spec("triton") is not None:
+        return True
+    warnings.warn(
+        f"triton is not installed: on the GPU everything runs on the slower reference in plain torch; {INSTALL}",
+        DsnnHpoWarning,
+        stacklevel=2,
+    )
+    return False
+
+
+def uses_triton(op: str) -> bool:
+    """Returns whether an op on CUDA tensors should run in Triton.
+
+    Raises RuntimeError where COMPILED is asked for and triton is not installed.
+    """
+    wanted = current_implementation()
+    if wanted is Implementation.REFERENCE:
+        return False
+    if wanted is Implementation.COMPILED and importlib.util.find_spec("triton") is None:
+        raise RuntimeError(f"{op}: the kernels of the GPU need triton: {INSTALL}")
+    return _is_installed()
+
+
+def _quantises(op: str, *tensors: Tensor) -> bool:
+    require_float(op, *tensors)
+    if not uses_triton(op):
+        return False
+    from dsnn_hpo.kernels.triton import quantise
+
+    if quantise.is_supported(*tensors):
+        return True
+    if current_implementation() is Implementation.COMPILED:
+        raise RuntimeError(
+            f"{op}: the kernel takes dense float32, float16 or bfloat16 tensors of one layout, not "
+            + ", ".join(f"{x.dtype} of strides {tuple(x.stride())}" for x in tensors)
+        )
+    return False
+
+
+def _rounding(seed: Tensor | None) -> WeightRounding:
+    return "deterministic" if seed is None else "stochastic"
+
+
+def power_of_two_q(weight: Tensor, weight_bits: int, seed: Tensor | None = None) -> Tensor:
+    """Returns ``power_of_two_q_reference``."""
+    key = 0 if seed is None else int(seed)
+    if not _quantises("power_of_two_q", weight):
+        return power_of_two_q_reference(weight, weight_bits, _rounding(seed), key)
+    from dsnn_hpo.kernels.triton import quantise
+
+    return quantise.power_of_two_q(weight, weight_bits, _rounding(seed), key)
+
+
+def power_of_two_ps(shift: Tensor, sign: Tensor, weight_bits: int, seed: Tensor | None = None) -> Tensor:
+    """Returns ``power_of_two_ps_reference``."""
+    key = 0 if seed is None else int(seed)
+    if shift.shape != sign.shape or not _quantises("power_of_two_ps", shift, sign):
+        return power_of_two_ps_reference(shift, sign, weight_bits, _rounding(seed), key)
+    from dsnn_hpo.kernels.triton import quantise
+
+    return quantise.power_of_two_ps(shift, sign, weight_bits, _rounding(seed), key)
+
+
+def power_of_two_ps_backward(grad: Tensor, value: Tensor) -> Tensor:
+    """Returns ``grad * value * ln 2``."""
+    if not _quantises("power_of_two_ps_backward", grad, value):
+        return grad * value * math.log(2.0)
+    from dsnn_hpo.kernels.triton import quantise
+
+    return quantise.power_of_two_ps_backward(grad, value)
+
+
+def fixed_point(
+    x: Tensor, integer_bits: int, fraction_bits: int, rounding: FixedPointRounding, seed: Tensor | None = None
+) -> Tensor:
+    """Returns ``fixed_point_reference``."""
+    key = 0 if seed is None else int(seed)
+    if rounding not in ("floor", "nearest", "stochastic") or not _quantises("fixed_point", x):
+        return fixed_point_reference(x, integer_bits, fraction_bits, rounding, key)
+    from dsnn_hpo.kernels.triton import quantise
+
+    return quantise.fixed_point(x, integer_bits, fraction_bits, rounding, key)
+
+
+for _op in (power_of_two_q, power_of_two_ps, power_of_two_ps_backward, fixed_point):
+    LIBRARY.impl(_op.__name__, _op, "CUDA")
