@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dsnn_hpo.kernels.triton  # noqa: F401  (registers the ops for CUDA tensors)
 from dsnn_hpo.kernels._implementation import Implementation, use_implementation
 from dsnn_hpo.kernels._library import available_isas, isa
 from dsnn_hpo.kernels.fixed_point import (
@@ -23,6 +22,7 @@ from dsnn_hpo.kernels.power_of_two import (
     straight_through_ps,
     straight_through_q,
 )
+from dsnn_hpo.kernels.triton import register as _register_for_gpus
 
 __all__ = [
     "FixedPointRounding",
@@ -45,3 +45,5 @@ __all__ = [
     "straight_through_q",
     "use_implementation",
 ]
+
+_register_for_gpus()

@@ -108,5 +108,8 @@ def fixed_point(
     return quantise.fixed_point(x, integer_bits, fraction_bits, rounding, key)
 
 
-for _op in (power_of_two_q, power_of_two_ps, power_of_two_ps_backward, fixed_point):
-    LIBRARY.impl(_op.__name__, _op, "CUDA")
+@functools.cache
+def register() -> None:
+    """Returns nothing; gives the ops of ``dsnn_hpo.kernels`` their implementation for CUDA tensors, once."""
+    for op in (power_of_two_q, power_of_two_ps, power_of_two_ps_backward, fixed_point):
+        LIBRARY.impl(op.__name__, op, "CUDA")
