@@ -32,6 +32,7 @@ ifndef DSNN_HPO_WITHOUT_KERNELS
 endif
 
 bench: $(BUILT)
+	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/driver.py
 
 # The kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer, on each instruction set that the processor has.

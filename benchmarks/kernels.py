@@ -1,0 +1,160 @@
+"""What the compiled kernels gain over what torch does with the same work on the same machine.
+
+    python benchmarks/kernels.py [--quick] [--threads N ...] [--only TEXT] [--json FILE] [--readme]
+
+Every work is done by our kernel and by its peers in one process, in turns; a ratio is the peer's time over ours, the
+median of the rounds. All start from float32 tensors except the convolutions, where ours and torch's quantised one go
+from uint8 to uint8. The machine's limit is the longer of two times: its multiply-accumulates at the measured peak of
+its widest instruction, and its bytes at the rate at which so many bytes can be read; a ratio to it is the share reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import kernel_peers as peers
+import torch
+from kernel_table import Row, processor, update_readme
+from timing import Turns, Work, ratios
+from torch import Tensor
+
+from dsnn_hpo.kernels import isa, pack, power_of_two_q
+from dsnn_hpo.kernels.conv2d import Geometry, Output8Bit, conv2d_u8
+from dsnn_hpo.kernels.linear import linear_int8
+
+BITS = 4
+THOROUGH, QUICK = Turns(9, 0.05), Turns(3, 0.01)
+PEAKS: dict[str, Literal[0, 1]] = {"float32": 0, "int8": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """One work: ours, its peers by name, and what it takes of the machine, for the limit (None: none is told)."""
+
+    ours: Work
+    peers: dict[str, Work]
+    cost: tuple[int, int, Literal["float32", "int8"]] | None = None
+    """Multiply-accumulates, bytes read, and the arithmetic."""
+
+
+def linear_weight(n: int) -> tuple[Tensor, Tensor]:
+    """Returns a weight of powers of two of 4 bits, and a bias."""
+    return power_of_two_q(0.05 * torch.randn(n, n), BITS), torch.randn(n)
+
+
+def linear8(n: int, batch: int, with_deepshift: bool = False) -> Contest:
+    """Returns the contest of a linear layer with 8-bit activations."""
+    (weight, bias), x = linear_weight(n), torch.randn(batch, n)
+    packed = pack(weight, BITS)
+    rivals = {**peers.linear_float32(x, weight, bias), peers.INT8_LINEAR: peers.linear_int8(x, weight, bias)}
+    rivals[peers.COMPILED] = peers.compiled(Linear(weight, bias), x)
+    if with_deepshift:
+        rivals[peers.DEEPSHIFT] = peers.linear_deepshift(x, weight)
+    return Contest(lambda: linear_int8(x, packed, bias), rivals, (batch * n * n, packed.n_bytes, "int8"))
+
+
+def conv(channels: int, size: int, batch: int, with_deepshift: bool = False) -> Contest:
+    """Returns the contest of a 3x3 convolution with as many inputs as outputs, uint8 to uint8, rectified."""
+    weight = power_of_two_q(0.1 * torch.randn(channels, channels, 3, 3), BITS)
+    bias, x = torch.randn(channels), torch.rand(batch, channels, size, size)
+    packed, image = pack(weight, BITS), (x * 255).byte().permute(0, 2, 3, 1).contiguous()
+    affine = (torch.full((channels,), 1e-3), bias)
+    geometry, rectified = Geometry(padding=(1, 1)), Output8Bit()
+    rivals = {
+        peers.BEST_LAYOUT: peers.conv_float32(x, weight, bias),
+        peers.INT8_CONV: peers.conv_int8(x, weight, bias),
+    }
+    if with_deepshift:
+        rivals[peers.DEEPSHIFT] = peers.conv_deepshift(x, weight)
+    cost = (batch * (size * channels) ** 2 * 9, packed.n_bytes + 2 * image.numel(), "int8")
+    return Contest(lambda: conv2d_u8(image, packed, affine, geometry, output=rectified), rivals, cost)  # type: ignore[arg-type]
+
+
+class Linear(torch.nn.Module):
+    """A linear layer of these parameters, for the compiler."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.weight, self.bias = torch.nn.Parameter(weight), torch.nn.Parameter(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the layer's output."""
+        return torch.nn.functional.linear(x, self.weight, self.bias)
+
+
+def contests(quick: bool) -> Iterator[tuple[str, Callable[[], Contest]]]:
+    """Yields the works by name, each with what prepares it."""
+    for n in (1024,) if quick else (1024, 2048, 4096):
+        for batch in (1, 64) if quick else (1, 8, 64, 256):
+            slow = n == 1024 and batch == 1
+            yield f"linear {n}x{n}, batch {batch}, 8-bit activations", lambda n=n, b=batch, s=slow: linear8(n, b, s)  # type: ignore[misc]
+    for channels, size in ((16, 32), (64, 8)) if quick else ((16, 32), (32, 16), (64, 8), (64, 16), (128, 8)):
+        for batch in (1, 128):
+            slow = channels == 16 and batch == 1
+            name = f"3x3 convolution, {channels} channels, {size}x{size}, batch {batch}"
+            yield name, lambda c=channels, s=size, b=batch, d=slow: conv(c, s, b, d)  # type: ignore[misc]
+
+
+def measured(work: str, contest: Contest, n_threads: int, turns: Turns) -> list[Row]:
+    """Returns the rows of one work, and prints them."""
+    names = list(contest.peers)
+    with torch.set_grad_enabled("training" in work):
+        ours_s, found = ratios([contest.ours, *contest.peers.values()], turns)
+    if (limit_s := limit(contest, n_threads)) is not None:
+        names.append(peers.LIMIT)
+        found.append(limit_s / ours_s)
+    rows = [Row(work, name, n_threads, round(ratio, 3)) for name, ratio in zip(names, found, strict=True)]
+    print(f"{work}: {ours_s * 1e6:.0f} us")
+    for row in rows:
+        print(f"    {row.ratio:8.2f} x  {row.peer}", flush=True)
+    return rows
+
+
+def limit(contest: Contest, n_threads: int) -> float | None:
+    """Returns the seconds that the machine needs at least; None where that is not known."""
+    if contest.cost is None:
+        return None
+    macs, n_bytes, arithmetic = contest.cost
+    peak = peers.limits(n_threads)[PEAKS[arithmetic]]
+    return max(macs / peak, n_bytes / peers.bytes_read_a_second(n_bytes, n_threads)) if peak else None
+
+
+def main() -> None:
+    """Measures, prints, and writes what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a few works, in less than a minute")
+    parser.add_argument("--threads", type=int, nargs="+", help="by default 1 and 2; with --quick 1")
+    parser.add_argument("--only", default="", metavar="TEXT", help="works whose name contains this")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows here")
+    parser.add_argument(
+        "--readme", action="store_true", help="put the table into the README, the rows beside this file"
+    )
+    arguments = parser.parse_args()
+    rows: list[Row] = []
+    for n_threads in arguments.threads or ([1] if arguments.quick else [1, 2]):
+        torch.set_num_threads(n_threads)
+        print_machine(n_threads)
+        for work, prepare in contests(arguments.quick):
+            if arguments.only in work:
+                torch.manual_seed(0)
+                rows += measured(work, prepare(), n_threads, QUICK if arguments.quick else THOROUGH)
+    if arguments.json:
+        arguments.json.write_text(Row.to_json(rows))
+    if arguments.readme:
+        update_readme(rows, f"{processor()}, {isa()}")
+
+
+def print_machine(n_threads: int) -> None:
+    """Prints what the ratios were measured on."""
+    float32, int8 = peers.limits(n_threads)
+    rate = peers.bytes_read_a_second(2**28, n_threads)
+    print(f"{processor()}, instruction set {isa()}, torch {torch.__version__}, {n_threads} threads")
+    print(f"peaks: {float32 / 1e9:.0f} float32 and {int8 / 1e9:.0f} int8 GMAC/s, {rate / 1e9:.0f} GB/s from memory")
+
+
+if __name__ == "__main__":
+    main()
