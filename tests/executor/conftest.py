@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from dsnn_hpo.executor import Executor
 from dsnn_hpo.kernels import Implementation, available_isas
 from dsnn_hpo.kernels._library import library, set_isa
+from dsnn_hpo.kernels.compiled_plan import CompiledPlan
+from dsnn_hpo.kernels.plan import Plan
 from dsnn_hpo.operators import ShiftConfig, convert_to_shift_
 
 
@@ -31,12 +33,18 @@ def same_everywhere() -> Callable[[Executor, Tensor], Tensor]:
 
     def check(executor: Executor, x: Tensor) -> Tensor:
         expected = executor.run(x, Implementation.REFERENCE)
+        if not available_isas():
+            return expected
+        with pytest.MonkeyPatch.context() as patch:
+            # So large a network is shared among threads, whatever its real size.
+            patch.setattr(Plan, "n_macs", lambda *_: 2**20)
+            compiled = CompiledPlan(executor.plan)
         for isa in available_isas():
             set_isa(library(), isa)
-            for n_threads in (1, 2):
+            # One thread; chunks of images by two; two images, fewer than threads, by three together.
+            for n_threads, n in ((1, len(x)), (2, len(x)), (3, min(len(x), 2))):
                 torch.set_num_threads(n_threads)
-                found = executor.run(x, Implementation.COMPILED)
-                assert torch.equal(found, expected), f"{isa}, {n_threads} threads"
+                assert torch.equal(compiled(x[:n]), expected[:n]), f"{isa}, {n_threads} threads"
         torch.set_num_threads(1)
         return expected
 

@@ -136,7 +136,11 @@ void copy(const Chunk& chunk, const DsnnStep& s, int part, int n_parts) {
 bool run_step(const Chunk& chunk, const DsnnStep& s, int part, int n_parts) {
   const Isa& kernels = isa();
   const Limits limits = {s.low, s.high};
-  if (s.prepares >= 0) prepare(chunk, s.prepares, s.kind != DSNN_QUANTISE || s.is_flat, part, n_parts);
+  if (s.prepares >= 0) {
+    // Pixels of up to four channels are quantised as a whole.
+    const bool clears_channels = s.kind != DSNN_QUANTISE || s.is_flat || s.target.n_channels > 4;
+    prepare(chunk, s.prepares, clears_channels, part, n_parts);
+  }
   switch (s.kind) {
     case DSNN_QUANTISE:
       return kernels.steps.quantise({chunk.x, view_of(chunk, s.target), chunk.n_images, s.is_flat != 0, s.factor, s.offset, limits},
@@ -254,6 +258,8 @@ Memory Plan::take(int64_t bytes) {
   const int64_t rounded = (bytes + 4095) / 4096 * 4096;
   uint8_t* data = static_cast<uint8_t*>(std::aligned_alloc(4096, static_cast<size_t>(rounded)));
   if (!data) throw std::bad_alloc();
+  // A byte that a step reads and none has written must not be zero by chance.
+  std::memset(data, 0xab, static_cast<size_t>(rounded));
   return {data, rounded};
 }
 
