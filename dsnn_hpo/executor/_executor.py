@@ -51,7 +51,7 @@ class Executor:
         Raises:
             TypeError: x is no float32 tensor.
             ValueError: another shape or device than the network's, or NaN or infinity in x.
-            RuntimeError: COMPILED, and the library is not built.
+            KernelError: COMPILED, and the library is not built.
         """
         if implementation is Implementation.AUTO:
             return self(x)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dsnn_hpo.kernels._arena import arena_of
+from dsnn_hpo.kernels._implementation import Implementation, use_implementation
 from dsnn_hpo.kernels._library import compiled_library, n_threads
 from dsnn_hpo.kernels._plan_abi import Records
 from dsnn_hpo.kernels.plan import Plan, check_finite, check_input
@@ -20,18 +21,18 @@ _BAD_INPUT, _NO_MEMORY = 1, 2
 class CompiledPlan:
     """A plan that runs in one call of the compiled library, by torch's number of threads.
 
-    Several threads may run one at the same time. Raises RuntimeError where the library is not built.
+    Several threads may run one at the same time. Raises KernelError where the library is not built.
     """
 
     def __init__(self, plan: Plan) -> None:
-        library = compiled_library()
-        if library is None:
-            raise RuntimeError("the compiled kernels are not built: `pip install .` with a C++ compiler builds them")
+        with use_implementation(Implementation.COMPILED):
+            loaded = compiled_library()
+        assert loaded is not None
         self._plan = plan
         # Kept: the C plan points into its tensors.
         self._records = Records(plan, arena_of(plan))
-        library.dsnn_plan_new.restype = ctypes.c_void_p
-        handle = library.dsnn_plan_new(
+        loaded.dsnn_plan_new.restype = ctypes.c_void_p
+        handle = loaded.dsnn_plan_new(
             self._records.activations,
             len(plan.activations),
             self._records.steps,
@@ -41,8 +42,8 @@ class CompiledPlan:
         if not handle:
             raise MemoryError("no memory for the plan")
         self._handle = ctypes.c_void_p(handle)
-        self._run: Any = library.dsnn_plan_run
-        weakref.finalize(self, library.dsnn_plan_free, self._handle)
+        self._run: Any = loaded.dsnn_plan_run
+        weakref.finalize(self, loaded.dsnn_plan_free, self._handle)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Returns ``run_reference(plan, x)``, bit by bit.

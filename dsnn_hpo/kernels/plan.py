@@ -19,6 +19,8 @@ from torch.nn import functional
 
 from dsnn_hpo.kernels.packed_weight import PLANE_EXPONENTS, PackedWeight
 
+MAX_MAGNITUDE = 255
+EXACT_IN_SINGLE = 2**24
 REFERENCE_CHUNK = 128
 """Images that the reference takes at a time, so that a test set does not lie in memory as float64."""
 
@@ -255,9 +257,10 @@ def check_finite(x: Tensor) -> None:
 def run_reference(plan: Plan, x: Tensor) -> Tensor:
     """Returns the network's output, float32 (n, n_outputs), for float32 x of shape (n, c, h, w), by plain torch.
 
-    This is the definition of a plan. Sums of products are taken by float64 convolutions, one for each int8 plane of
-    the weight: a plane's sum is below 255 * 127 * 2**17 < 2**53, so every partial sum is exact in any order; planes are
-    put together in int64.
+    This is the definition of a plan. Sums of products are taken by convolutions in floating point, one for each int8
+    plane of the weight: float32 where all magnitudes of a row together, times the largest activation, stay below 2**24,
+    else float64, since 255 * 127 * 2**17 < 2**53. So every partial sum is exact, in any order; planes are put together
+    in int64.
 
     Raises TypeError or ValueError where x is no such tensor, or holds NaN or infinity.
     """
@@ -336,20 +339,27 @@ def _with_residual(y: Tensor, residual: Residual | None, centred: _Centred) -> T
 
 def _convolved(step: Convolve, centred: _Centred) -> Tensor:
     top, left, bottom, right = step.padding
-    x = functional.pad(centred(step.source).double(), (left, right, top, bottom))
+    x = functional.pad(centred(step.source).float(), (left, right, top, bottom))
     rest = step.weight.integers()
     total, worth = torch.zeros((), dtype=torch.int64), 1
     while True:
         # Powers of two from 2**7 on go to the next plane; int8 values below stay.
         is_low = rest.abs() < 2**PLANE_EXPONENTS
-        plane = torch.where(is_low, rest, 0).double()
-        sums = functional.conv2d(x, plane, None, step.stride, 0, step.dilation, step.weight.groups)
-        total = total + sums.long() * worth
+        total = total + _exact_sums(x, torch.where(is_low, rest, 0), step) * worth
         if is_low.all():
             break
         rest = torch.where(is_low, 0, rest) >> PLANE_EXPONENTS
         worth <<= PLANE_EXPONENTS
     return total.float() * _by_channel(step.scale) + _by_channel(step.bias)
+
+
+def _exact_sums(x: Tensor, plane: Tensor, step: Convolve) -> Tensor:
+    largest = plane.abs().flatten(1).sum(1).max().item() * MAX_MAGNITUDE
+    dtype = torch.float32 if largest < EXACT_IN_SINGLE else torch.float64
+    # NNPACK is left out: it may multiply in a transformed domain, where sums are not exact.
+    with torch.backends.nnpack.flags(enabled=False):
+        sums = functional.conv2d(x.to(dtype), plane.to(dtype), None, step.stride, 0, step.dilation, step.weight.groups)
+    return sums.long()
 
 
 def _windows(step: MaxPool | MeanPool, x: Tensor, reduce: Callable[..., Tensor]) -> Tensor:

@@ -11,7 +11,6 @@ from torch import nn
 from dsnn_hpo.executor import freeze
 from dsnn_hpo.operators import ShiftConfig, convert_to_shift_
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
 
