@@ -28,7 +28,7 @@ def accuracies(name, arguments, config, data, n_epochs, n_calibration=256):
     """Returns the test accuracies of the float evaluation and of the executor, which is the reference's."""
     torch.manual_seed(0)
     network = build_model(name, data.input_shape, data.n_classes, arguments)
-    network = convert_to_shift_(network, config, lambda *_: True, from_trained=False)
+    network = convert_to_shift_(network, config, lambda *_: True, from_trained=True)
     settings = TrainingSettings(
         optimizer="Adam", lr=3e-3, weight_decay=1e-5, batch_size=64, max_epochs=n_epochs, seed=0
     )
