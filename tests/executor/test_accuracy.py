@@ -28,7 +28,7 @@ def accuracies(name, arguments, config, data, n_epochs, n_calibration=256):
     """Returns the test accuracies of the float evaluation and of the executor, which is the reference's."""
     torch.manual_seed(0)
     network = build_model(name, data.input_shape, data.n_classes, arguments)
-    network = convert_to_shift_(network, config, lambda *_: True, from_trained=True)
+    network = convert_to_shift_(network, config, lambda *_: True, from_trained=False)
     settings = TrainingSettings(
         optimizer="Adam", lr=3e-3, weight_decay=1e-5, batch_size=64, max_epochs=n_epochs, seed=0
     )
@@ -52,14 +52,14 @@ def digits():
     ("name", "arguments", "config"),
     [
         ("mlp", {"width": 64}, ShiftConfig(weight_bits=4)),
-        ("cnn", {}, ShiftConfig(shift_type="PS", weight_bits=4)),
+        ("cnn", {}, ShiftConfig(shift_type="PS", weight_bits=3)),
         ("resnet20", {"width": 8, "depth": 1}, ShiftConfig(weight_bits=3)),
         ("resnet20", {"width": 8, "depth": 1}, ShiftConfig(activation_integer_bits=4, activation_fraction_bits=3)),
     ],
 )
 def test_the_accuracy_on_digits_stays_within_a_percent(name, arguments, config, digits):
-    float_, integer = accuracies(name, arguments, config, digits, n_epochs=8)
-    assert float_ > 0.9
+    float_, integer = accuracies(name, arguments, config, digits, n_epochs=12)
+    assert float_ > 0.85
     assert abs(integer - float_) < 0.01
 
 
