@@ -49,8 +49,10 @@ def linear_int8_reference(x: Tensor, weight: PackedWeight, bias: Tensor | None =
     if not torch.isfinite(largest).all():
         raise ValueError("x has NaN or infinite values, which 8 bits cannot hold")
     is_zero = largest < _SMALLEST_ROW
-    factor = torch.where(is_zero, 0.0, 127.0 / largest)
-    row_scale = torch.where(is_zero, 0.0, largest / 127.0)
+    # A tensor of 127: torch divides a number by a tensor, or on a GPU a tensor by a number, in two roundings.
+    limit = torch.full_like(largest, 127.0)
+    factor = torch.where(is_zero, 0.0, limit / largest)
+    row_scale = torch.where(is_zero, 0.0, largest / limit)
     q = (x * factor).round().clamp(-127.0, 127.0)
     # Sums of at most 2**17 products of 127 and 2**31 fit 64 bits; float64 is exact below 2**53.
     is_wide = int(weight.n_planes.max()) > 3

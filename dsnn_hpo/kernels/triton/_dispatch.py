@@ -10,12 +10,15 @@ import importlib.util
 import math
 import warnings
 
+import torch
 from torch import Tensor
 
 from dsnn_hpo.errors import DsnnHpoWarning
 from dsnn_hpo.kernels._implementation import Implementation, current_implementation
 from dsnn_hpo.kernels._ops import LIBRARY, require_float
 from dsnn_hpo.kernels.fixed_point import FixedPointRounding, fixed_point_reference
+from dsnn_hpo.kernels.linear import linear_int8_reference
+from dsnn_hpo.kernels.packed_weight import PackedWeight
 from dsnn_hpo.kernels.power_of_two import WeightRounding, power_of_two_ps_reference, power_of_two_q_reference
 
 INSTALL = "pip install 'dsnn-hpo[gpu]'"
@@ -108,8 +111,53 @@ def fixed_point(
     return quantise.fixed_point(x, integer_bits, fraction_bits, rounding, key)
 
 
+def linear_int8(
+    x: Tensor,
+    codes: Tensor,
+    exponents: Tensor,
+    n_planes: Tensor,
+    _row_sums: Tensor,
+    scales: Tensor,
+    bias: Tensor | None,
+    shape: list[int],
+    bits: int,
+    has_zero: bool,
+) -> Tensor:
+    """Returns ``linear_int8_reference``; a row of x with a NaN or an infinity becomes NaN.
+
+    To raise instead would mean to wait for the device.
+    """
+    packed = PackedWeight(codes, exponents, tuple(shape), bits, has_zero)
+    _check_linear(x, packed, bias, (torch.float32,))
+    if not uses_triton("linear_int8"):
+        return linear_int8_reference(x, packed, bias)
+    if not x.shape[0]:
+        return x.new_empty(0, shape[0])
+    from dsnn_hpo.kernels.triton import _facts, dense_linear, linear
+
+    planes = _facts.largest_plane(n_planes)
+    if x.shape[0] <= linear.MAX_ROWS and planes <= linear.MAX_PLANES:
+        return linear.packed_linear_int8(x, packed, scales, planes, bias)
+    return dense_linear.dense_linear_int8(x, packed, scales, planes, bias)
+
+
+def _check_linear(x: Tensor, packed: PackedWeight, bias: Tensor | None, dtypes: tuple[torch.dtype, ...]) -> None:
+    n, k = packed.shape
+    if x.dtype not in dtypes:
+        raise TypeError(f"x must be {' or '.join(map(str, dtypes))}, not {x.dtype}")
+    if x.dim() != 2 or x.shape[1] != k:
+        raise ValueError(f"x must be of shape (any, {k}), not {tuple(x.shape)}")
+    if bias is not None and bias.dtype not in dtypes:
+        raise TypeError(f"bias must be {' or '.join(map(str, dtypes))}, not {bias.dtype}")
+    if bias is not None and bias.shape != (n,):
+        raise ValueError(f"bias must be of shape ({n},), not {tuple(bias.shape)}")
+    for name, tensor in (("the weight", packed.codes), ("bias", bias)):
+        if tensor is not None and tensor.device != x.device:
+            raise ValueError(f"{name} must be on {x.device}, as x is, not on {tensor.device}")
+
+
 @functools.cache
 def register() -> None:
     """Returns nothing; gives the ops of ``dsnn_hpo.kernels`` their implementation for CUDA tensors, once."""
-    for op in (power_of_two_q, power_of_two_ps, power_of_two_ps_backward, fixed_point):
+    for op in (power_of_two_q, power_of_two_ps, power_of_two_ps_backward, fixed_point, linear_int8):
         LIBRARY.impl(op.__name__, op, "CUDA")

@@ -262,6 +262,17 @@ def packed_linear_kernel(
 
 
 @triton.jit
+def _add_field(codes, bytes_ptr, quads, inside, n_quads, BITS: tl.constexpr, FIELD: tl.constexpr):
+    """The codes with the bits of a field, if the format has it, and the address where the next one begins."""
+    if BITS & FIELD:
+        byte = tl.load(bytes_ptr + (quads * FIELD // 8) * 64, mask=inside, other=0).to(tl.int32)
+        # Wider fields, which come first, hold the lower bits.
+        codes = codes | (((byte >> ((quads * FIELD) % 8)) & (2**FIELD - 1)) << (BITS & ~(2 * FIELD - 1)))
+        bytes_ptr += tl.cdiv(n_quads * FIELD, 8) * 64
+    return codes, bytes_ptr
+
+
+@triton.jit
 def decode_kernel(
     codes_ptr,
     exponents_ptr,
@@ -291,13 +302,9 @@ def decode_kernel(
     quads = columns // 4
     bytes_ptr = codes_ptr + (rows // 16).to(tl.int64) * block_bytes + (rows % 16) * 4 + columns % 4
     codes = tl.zeros((BLOCK_N, BLOCK_K), tl.int32)
-    for index in tl.static_range(3):
-        FIELD: tl.constexpr = 4 >> index
-        if BITS & FIELD:
-            byte = tl.load(bytes_ptr + (quads * FIELD // 8) * 64, mask=inside, other=0).to(tl.int32)
-            # The fields are in the order of their widths: wider ones, that come first, hold the lower bits.
-            codes = codes | (((byte >> ((quads * FIELD) % 8)) & (2**FIELD - 1)) << ((BITS & 7) & ~(2 * FIELD - 1)))
-            bytes_ptr += tl.cdiv(n_quads * FIELD, 8) * 64
+    codes, bytes_ptr = _add_field(codes, bytes_ptr, quads, inside, n_quads, BITS, 4)
+    codes, bytes_ptr = _add_field(codes, bytes_ptr, quads, inside, n_quads, BITS, 2)
+    codes, bytes_ptr = _add_field(codes, bytes_ptr, quads, inside, n_quads, BITS, 1)
     if KIND == "int8":
         value = tl.where(inside, _integer(codes, BITS, HAS_ZERO, PLANE), 0)
     else:

@@ -12,21 +12,13 @@ from torch.nn import functional as F
 
 from dsnn_hpo.kernels.packed_weight import PackedWeight
 from dsnn_hpo.kernels.triton import _linear_kernels as kernels
-
-FLOAT8_EXPONENTS = 32
-"""float8 e5m2 holds 2**-16 to 2**15."""
+from dsnn_hpo.kernels.triton._facts import exponent_span, fits_float8, fits_half
 
 _ALIGNMENT = 16
 _MIN_INT8_ROWS = 32
 _LARGEST_E4M3 = 448.0
 _BLOCK_N, _BLOCK_K = 16, 128
 _BLOCK = 1024
-
-
-def exponent_span(packed: PackedWeight) -> tuple[int, int]:
-    """Returns bounds of the exponents that the codes can stand for; waits for the device."""
-    lowest, highest = (int(e) for e in torch.aminmax(packed.exponents))
-    return lowest, highest + 2 ** (packed.bits - 1) - 1 - int(packed.has_zero)
 
 
 def decode(packed: PackedWeight, dtype: torch.dtype) -> Tensor:
@@ -48,12 +40,12 @@ def decode_float8(packed: PackedWeight, exponent: int) -> Tensor:
     return _decode(packed, _padded(packed, torch.uint8), "float8_e5m2", exponent=exponent).view(torch.float8_e5m2)
 
 
-def dense_linear(x: Tensor, packed: PackedWeight, bias: Tensor | None, *, fits_half: bool) -> Tensor:
+def dense_linear(x: Tensor, packed: PackedWeight, bias: Tensor | None = None) -> Tensor:
     """Returns ``x W^T + bias``, (m, n) in the dtype of ``x``, by torch's product with the decoded weight.
 
-    ``fits_half`` says whether float16 holds the weight; where it does not, float16 activations multiply in float32.
+    float16 activations multiply in float32 where float16 does not hold the weight.
     """
-    dtype = torch.float32 if x.dtype is torch.float16 and not fits_half else x.dtype
+    dtype = torch.float32 if x.dtype is torch.float16 and not fits_half(packed) else x.dtype
     bias = None if bias is None else bias.to(dtype)
     return F.linear(x.to(dtype), decode(packed, dtype), bias).to(x.dtype)
 
@@ -90,16 +82,19 @@ def dense_linear_int8(
     return out
 
 
-def dense_linear_float8(x: Tensor, packed: PackedWeight, bias: Tensor | None, *, highest: int) -> Tensor:
+def dense_linear_float8(x: Tensor, packed: PackedWeight, bias: Tensor | None = None) -> Tensor:
     """Returns ``x W^T + bias``, (m, n) bfloat16, with x rounded to float8 e4m3 and the weight exact in float8 e5m2.
 
     x is scaled so that its largest magnitude is the format's, 448. Sums keep full accuracy (``use_fast_accum=False``).
-    ``highest`` is the upper bound of ``exponent_span``, whose bounds may be at most 31 apart.
+    A weight whose exponents float8 does not hold is multiplied in bfloat16, as is x then.
     """
+    if not fits_float8(packed):
+        return dense_linear(x.to(torch.bfloat16), packed, bias)
     n, k = packed.shape
+    _, highest = exponent_span(packed)
     exponent = highest - 15
     weight = decode_float8(packed, exponent)
-    # A row of zeros keeps its zeros: the smallest normal number stands in for its maximum.
+    # Zeros stay zeros: the smallest normal number stands in for their maximum.
     scale = x.detach().abs().amax().float().clamp_min(torch.finfo(torch.float32).tiny) / _LARGEST_E4M3
     q = F.pad((x.float() / scale).clamp(-_LARGEST_E4M3, _LARGEST_E4M3), (0, weight.shape[1] - k))
     y = torch._scaled_mm(
