@@ -33,6 +33,7 @@ endif
 
 bench: $(BUILT)
 	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/gpu.py
 	$(BIN)/python benchmarks/driver.py
 
 # The kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer, on each instruction set that the processor has.

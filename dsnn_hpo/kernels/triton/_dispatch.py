@@ -12,6 +12,7 @@ import warnings
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from dsnn_hpo.errors import DsnnHpoWarning
 from dsnn_hpo.kernels._implementation import Implementation, current_implementation
@@ -131,22 +132,53 @@ def linear_int8(
     _check_linear(x, packed, bias, (torch.float32,))
     if not uses_triton("linear_int8"):
         return linear_int8_reference(x, packed, bias)
-    if not x.shape[0]:
-        return x.new_empty(0, shape[0])
     from dsnn_hpo.kernels.triton import _facts, dense_linear, linear
 
-    planes = _facts.largest_plane(n_planes)
-    if x.shape[0] <= linear.MAX_ROWS and planes <= linear.MAX_PLANES:
-        return linear.packed_linear_int8(x, packed, scales, planes, bias)
-    return dense_linear.dense_linear_int8(x, packed, scales, planes, bias)
+    rows, planes = x.reshape(-1, shape[1]), _facts.largest_plane(n_planes)
+    if not rows.shape[0]:
+        y = rows.new_empty(0, shape[0])
+    elif rows.shape[0] <= linear.MAX_ROWS and planes <= linear.MAX_PLANES:
+        y = linear.packed_linear_int8(rows, packed, scales, planes, bias)
+    else:
+        y = dense_linear.dense_linear_int8(rows, packed, scales, planes, bias)
+    return y.view(*x.shape[:-1], shape[0])
+
+
+def linear_packed(
+    x: Tensor,
+    codes: Tensor,
+    exponents: Tensor,
+    _n_planes: Tensor,
+    _row_sums: Tensor,
+    _scales: Tensor,
+    bias: Tensor | None,
+    shape: list[int],
+    bits: int,
+    has_zero: bool,
+) -> Tensor:
+    """Returns ``x @ w.T + bias`` in the dtype of x, float32, float16 or bfloat16."""
+    packed = PackedWeight(codes, exponents, tuple(shape), bits, has_zero)
+    _check_linear(x, packed, bias, (torch.float32, torch.float16, torch.bfloat16))
+    if not uses_triton("linear_packed"):
+        return F.linear(x, packed.unpack(x.dtype), None if bias is None else bias.to(x.dtype))
+    from dsnn_hpo.kernels.triton import dense_linear, linear
+
+    rows = x.reshape(-1, shape[1])
+    if not rows.shape[0]:
+        y = rows.new_empty(0, shape[0])
+    elif rows.shape[0] <= linear.MAX_ROWS:
+        y = linear.packed_linear(rows, packed, bias)
+    else:
+        y = dense_linear.dense_linear(rows, packed, bias)
+    return y.view(*x.shape[:-1], shape[0])
 
 
 def _check_linear(x: Tensor, packed: PackedWeight, bias: Tensor | None, dtypes: tuple[torch.dtype, ...]) -> None:
     n, k = packed.shape
     if x.dtype not in dtypes:
         raise TypeError(f"x must be {' or '.join(map(str, dtypes))}, not {x.dtype}")
-    if x.dim() != 2 or x.shape[1] != k:
-        raise ValueError(f"x must be of shape (any, {k}), not {tuple(x.shape)}")
+    if not x.dim() or x.shape[-1] != k:
+        raise ValueError(f"x must be of shape (..., {k}), not {tuple(x.shape)}")
     if bias is not None and bias.dtype not in dtypes:
         raise TypeError(f"bias must be {' or '.join(map(str, dtypes))}, not {bias.dtype}")
     if bias is not None and bias.shape != (n,):
@@ -159,5 +191,5 @@ def _check_linear(x: Tensor, packed: PackedWeight, bias: Tensor | None, dtypes: 
 @functools.cache
 def register() -> None:
     """Returns nothing; gives the ops of ``dsnn_hpo.kernels`` their implementation for CUDA tensors, once."""
-    for op in (power_of_two_q, power_of_two_ps, power_of_two_ps_backward, fixed_point, linear_int8):
+    for op in (power_of_two_q, power_of_two_ps, power_of_two_ps_backward, fixed_point, linear_int8, linear_packed):
         LIBRARY.impl(op.__name__, op, "CUDA")

@@ -22,7 +22,7 @@ from dsnn_hpo.kernels import (
 from dsnn_hpo.kernels.linear import linear_int8, linear_int8_reference
 from dsnn_hpo.kernels.triton import _dispatch
 
-OPS = ["power_of_two_q", "power_of_two_ps", "power_of_two_ps_backward", "fixed_point", "linear_int8"]
+OPS = ["power_of_two_q", "power_of_two_ps", "power_of_two_ps_backward", "fixed_point", "linear_int8", "linear_packed"]
 
 
 def linear_arguments(packed, bias):
@@ -66,6 +66,18 @@ def test_integer_layers_equal_their_reference(device, n_rows, bits):
     assert torch.equal(got.cpu(), expected)
 
 
+@pytest.mark.parametrize("n_rows", [0, 3, 70])
+@pytest.mark.parametrize("implementation", [Implementation.REFERENCE, Implementation.COMPILED])
+def test_float_layers_of_any_shape_equal_torch(device, n_rows, implementation):
+    packed = pack(torch.ldexp(torch.ones(20, 50), -torch.randint(0, 8, (20, 50))))
+    x, bias = torch.randn(n_rows, 1, 50).bfloat16(), torch.randn(20)
+    with use_implementation(implementation):
+        got = _dispatch.linear_packed(x.to(device), *linear_arguments(packed.to(device), bias.to(device)))
+    assert got.dtype is torch.bfloat16
+    expected = x.double() @ packed.unpack(torch.float64).T + bias.double()
+    torch.testing.assert_close(got.cpu().double(), expected, rtol=2.0**-7, atol=0.05)
+
+
 def test_what_the_kernels_do_not_take_runs_on_the_reference_unless_compiled_is_asked_for(device):
     x = torch.randn(6, 6, device=device).double()
     assert torch.equal(_dispatch.power_of_two_q(x, 4).cpu(), power_of_two_q_reference(x.cpu(), 4))
@@ -101,7 +113,7 @@ def test_without_triton_the_reference_runs_and_says_so_once(monkeypatch):
     ("x", "bias", "error", "message"),
     [
         (torch.zeros(2, 4).double(), None, TypeError, r"x must be torch\.float32, not torch\.float64"),
-        (torch.zeros(2, 5), None, ValueError, r"x must be of shape \(any, 4\), not \(2, 5\)"),
+        (torch.zeros(2, 5), None, ValueError, r"x must be of shape \(\.\.\., 4\), not \(2, 5\)"),
         (torch.zeros(2, 4), torch.zeros(2), ValueError, r"bias must be of shape \(3,\), not \(2,\)"),
         (torch.zeros(2, 4), torch.zeros(3).half(), TypeError, r"bias must be torch\.float32, not torch\.float16"),
         (torch.zeros(2, 4, device="meta"), None, ValueError, "the weight must be on meta, as x is, not on cpu"),
