@@ -22,6 +22,7 @@ from dsnn_hpo.kernels.power_of_two import (
     straight_through_ps,
     straight_through_q,
 )
+from dsnn_hpo.kernels.relu_fixed_point import add_relu_fixed_point, relu_fixed_point, relu_fixed_point_reference
 from dsnn_hpo.kernels.triton import register as _register_for_gpus
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "PackedWeight",
     "ShiftType",
     "WeightRounding",
+    "add_relu_fixed_point",
     "available_isas",
     "exponent_range",
     "fixed_point",
@@ -41,6 +43,8 @@ __all__ = [
     "power_of_two_ps_reference",
     "power_of_two_q",
     "power_of_two_q_reference",
+    "relu_fixed_point",
+    "relu_fixed_point_reference",
     "straight_through_ps",
     "straight_through_q",
     "use_implementation",

@@ -12,6 +12,8 @@ from dsnn_hpo.kernels._ops import FLOAT, INT32, INT64, LIBRARY, POINTER, UINT64,
 from dsnn_hpo.kernels._philox import draw_seed, uniform_like, unsigned
 
 FixedPointRounding = Literal["floor", "nearest", "stochastic"]
+# In this order the compiled kernels number them.
+ROUNDINGS: tuple[FixedPointRounding, ...] = get_args(FixedPointRounding)
 
 MAX_FIXED_POINT_BITS = 32
 
@@ -44,7 +46,7 @@ def fixed_point_reference(
     gradient; infinities become the ends of the range and NaN stays NaN. Raises ValueError unless I and F are 1 to 32,
     or for another rounding; TypeError unless ``x`` is of a floating-point dtype.
     """
-    _check(x, integer_bits, fraction_bits, rounding)
+    check_fixed_point(x, integer_bits, fraction_bits, rounding)
     lowest, highest = fixed_point_range(integer_bits, fraction_bits, x.dtype)
     with torch.no_grad():
         # float32 at least: in float16 the scaled value would overflow
@@ -71,14 +73,13 @@ def fixed_point(x: Tensor, integer_bits: int, fraction_bits: int, rounding: Fixe
 
 LIBRARY.define("fixed_point(Tensor x, int integer_bits, int fraction_bits, str rounding, Tensor? seed=None) -> Tensor")
 _OP = torch.ops.dsnn_hpo.fixed_point.default
-_ROUNDINGS: tuple[FixedPointRounding, ...] = get_args(FixedPointRounding)
 _ARGUMENTS = (POINTER, POINTER, INT64, FLOAT, FLOAT, FLOAT, FLOAT, INT32, UINT64, INT32)
 
 
 def _fixed_point(
     x: Tensor, integer_bits: int, fraction_bits: int, rounding: FixedPointRounding, seed: Tensor | None = None
 ) -> Tensor:
-    _check(x, integer_bits, fraction_bits, rounding)
+    check_fixed_point(x, integer_bits, fraction_bits, rounding)
     key = None if seed is None else int(seed)
     compiled = flat_output("fixed_point", x)
     if compiled is None:
@@ -91,17 +92,18 @@ def _fixed_point(
         2.0**fraction_bits,
         2.0**-fraction_bits,
         *fixed_point_range(integer_bits, fraction_bits, x.dtype),
-        _ROUNDINGS.index(rounding),
+        ROUNDINGS.index(rounding),
         unsigned(key),
         n_threads(),
     )
     return y
 
 
-def _check(x: Tensor, integer_bits: int, fraction_bits: int, rounding: str) -> None:
+def check_fixed_point(x: Tensor, integer_bits: int, fraction_bits: int, rounding: str) -> None:
+    """Returns nothing; raises as ``fixed_point_reference`` on arguments that it does not take."""
     require_float("fixed_point", x)
-    if rounding not in _ROUNDINGS:
-        raise ValueError(f"rounding must be one of {', '.join(map(repr, _ROUNDINGS))}, not {rounding!r}")
+    if rounding not in ROUNDINGS:
+        raise ValueError(f"rounding must be one of {', '.join(map(repr, ROUNDINGS))}, not {rounding!r}")
     _check_bits(integer_bits, fraction_bits)
 
 
@@ -116,7 +118,7 @@ LIBRARY.impl("fixed_point", _fixed_point, "CompositeExplicitAutograd")
 
 @torch.library.register_fake("dsnn_hpo::fixed_point", lib=LIBRARY)  # type: ignore[untyped-decorator]
 def _(x: Tensor, integer_bits: int, fraction_bits: int, rounding: str, _seed: Tensor | None = None) -> Tensor:
-    _check(x, integer_bits, fraction_bits, rounding)
+    check_fixed_point(x, integer_bits, fraction_bits, rounding)
     return torch.empty_like(x)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import cast
 
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from dsnn_hpo.models._blocks import (
     require_at_least,
     strides_that_fit,
 )
+from dsnn_hpo.operators import ShiftLayer, add_relu_for, relu_then
 
 
 class SubsampledShortcut(nn.Module):
@@ -48,10 +50,37 @@ class ResidualBlock(nn.Module):
                 else SubsampledShortcut(n_out - n_in, stride)
             )
 
+    def forward(self, x: Tensor, rounded: Tensor | None = None) -> Tensor:
+        """Returns the block's output, ``relu(f(x) + shortcut(x))``; ``rounded`` is x as conv1 rounds it, if known."""
+        return F.relu(self._residual(x, rounded) + cast("Tensor", self.shortcut(x)))
+
+    def forward_for(self, following: ShiftLayer, x: Tensor, rounded: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Returns the block's output and what ``following`` makes of it by rounding."""
+        return add_relu_for(following, self._residual(x, rounded), self.shortcut(x))
+
+    def _residual(self, x: Tensor, rounded: Tensor | None) -> Tensor:
+        first = self.conv1(x) if rounded is None else self.conv1(rounded, "rounded")
+        return cast("Tensor", self.norm2(relu_then(self.conv2, self.norm1(first))))
+
+
+class ResidualBlocks(nn.Sequential):
+    """Residual blocks one after the other.
+
+    In training a block that is followed by one with shift layers rounds its output for it in the same pass over memory
+    as its sum and ReLU; the values and gradients are those of the blocks one by one.
+    """
+
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the block's output, ``relu(f(x) + shortcut(x))``."""
-        residual = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
-        return F.relu(cast("Tensor", residual + self.shortcut(x)))
+        """Returns the last block's output."""
+        rounded: Tensor | None = None
+        blocks = cast("list[ResidualBlock]", list(self))
+        for block, following in itertools.zip_longest(blocks, blocks[1:]):
+            next_layer = following.conv1 if following is not None else None
+            if self.training and isinstance(next_layer, ShiftLayer):
+                x, rounded = block.forward_for(next_layer, x, rounded)
+            else:
+                x, rounded = block(x, rounded), None
+        return x
 
 
 def resnet20(input_shape: InputShape, n_classes: int, *, width: int = 16, depth: int = 3) -> nn.Module:
@@ -100,4 +129,4 @@ def _residual_network(
         stem.append(nn.MaxPool2d(3, stride=pool_stride, padding=1))
     n_features = blocks[-1].conv2.out_channels
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(n_features, n_classes)]
-    return initialized(nn.Sequential(nn.Sequential(*stem), nn.Sequential(*blocks), *head))
+    return initialized(nn.Sequential(nn.Sequential(*stem), ResidualBlocks(*blocks), *head))

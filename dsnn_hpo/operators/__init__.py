@@ -11,7 +11,7 @@ from dsnn_hpo.operators._convert import LayerFilter, convert_to_shift_, last_con
 from dsnn_hpo.operators._count import n_convolutions, packed_size_bytes
 from dsnn_hpo.operators._fixed_point import FixedPoint
 from dsnn_hpo.operators._optimization import clamp_parameters_, parameter_groups, regularization
-from dsnn_hpo.operators._shift import ShiftConv2d, ShiftLayer, ShiftLinear
+from dsnn_hpo.operators._shift import ShiftConv2d, ShiftLayer, ShiftLinear, add_relu_for, relu_then
 
 __all__ = [
     "FixedPoint",
@@ -20,6 +20,7 @@ __all__ = [
     "ShiftConv2d",
     "ShiftLayer",
     "ShiftLinear",
+    "add_relu_for",
     "clamp_parameters_",
     "convert_to_shift_",
     "last_convolutions",
@@ -27,4 +28,5 @@ __all__ = [
     "packed_size_bytes",
     "parameter_groups",
     "regularization",
+    "relu_then",
 ]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from dsnn_hpo.kernels import fixed_point
+from dsnn_hpo.kernels import FixedPointRounding, fixed_point, relu_fixed_point
 
 
 class FixedPoint(nn.Module):
@@ -29,10 +29,16 @@ class FixedPoint(nn.Module):
         self.rounding = rounding
         self.stochastic = stochastic
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns ``x`` in fixed point, same shape and dtype, with a straight-through gradient."""
-        rounding = "stochastic" if self.stochastic and self.training else self.rounding
-        return fixed_point(x, self.integer_bits, self.fraction_bits, rounding)
+    def forward(self, x: Tensor, *, after_relu: bool = False) -> Tensor:
+        """Returns ``x`` (``after_relu``: relu(x)) in fixed point, same shape and dtype, with a straight-through gradient."""
+        function = relu_fixed_point if after_relu else fixed_point
+        return function(x, *self.format)
+
+    @property
+    def format(self) -> tuple[int, int, FixedPointRounding]:
+        """Returns the bits and the rounding of this moment, as the functions of ``kernels`` take them."""
+        rounding: FixedPointRounding = "stochastic" if self.stochastic and self.training else self.rounding
+        return self.integer_bits, self.fraction_bits, rounding
 
     def extra_repr(self) -> str:
         """Returns the format for ``repr``."""

@@ -30,11 +30,11 @@ def regularization(model: nn.Module, weight_decay: float) -> Tensor:
 
     To be added to the loss: the L2 penalty of the weights' magnitudes (arXiv 1905.13298, released code).
     """
-    terms = [torch.exp2(2.0 * layer.shift).sum() for layer in _ps_layers(model)]
-    if not terms:
+    shifts = [layer.shift.reshape(-1) for layer in _ps_layers(model)]
+    if not shifts:
         first = next(model.parameters(), torch.zeros(()))
         return torch.zeros((), dtype=first.dtype, device=first.device)
-    return 0.5 * weight_decay * torch.stack(terms).sum()
+    return 0.5 * weight_decay * torch.exp2(2.0 * torch.cat(shifts)).sum()
 
 
 def clamp_parameters_(model: nn.Module) -> None:
@@ -45,13 +45,17 @@ def clamp_parameters_(model: nn.Module) -> None:
     limited, as published. The released code also lifts |W| to the smallest code after each step; here W passes
     through zero freely, because a lifted W of few bits (2 bits: |W| >= 1/2) can hardly ever change its sign.
     """
+    limited: dict[tuple[float, float], list[Tensor]] = {}
+    for layer in _shift_layers(model):
+        lowest, highest = exponent_range(layer.config.shift_type, layer.config.weight_bits)
+        if layer.config.shift_type == "PS":
+            limited.setdefault((lowest, highest), []).append(layer.shift)
+        else:
+            limited.setdefault((-(2.0**highest), 2.0**highest), []).append(layer.weight)
     with torch.no_grad():
-        for layer in _shift_layers(model):
-            lowest, highest = exponent_range(layer.config.shift_type, layer.config.weight_bits)
-            if layer.config.shift_type == "PS":
-                layer.shift.clamp_(lowest, highest)
-            else:
-                layer.weight.clamp_(-(2.0**highest), 2.0**highest)
+        for (low, high), parameters in limited.items():
+            torch._foreach_clamp_min_(parameters, low)
+            torch._foreach_clamp_max_(parameters, high)
 
 
 def _shift_layers(model: nn.Module) -> list[ShiftLayer]:

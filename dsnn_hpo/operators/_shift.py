@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dsnn_hpo.kernels import (
+    add_relu_fixed_point,
     exponent_range,
-    power_of_two_ps_reference,
-    power_of_two_q_reference,
+    power_of_two_ps,
+    power_of_two_q,
     straight_through_ps,
     straight_through_q,
 )
 from dsnn_hpo.operators._config import ShiftConfig
 from dsnn_hpo.operators._fixed_point import FixedPoint
+
+InputForm = Literal["plain", "before relu", "rounded"]
+"""What a shift layer is given: its input, what its input is the ReLU of, or its input in fixed point already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +82,12 @@ class ShiftLayer(nn.Module):
         parameters = self.weight_parameters
         if self.training or any(p.is_inference() for p in parameters):
             # Inference tensors do not record their changes, so nothing could tell when to round them again.
-            value = self._round(parameters)
-        else:
-            if self._rounded is None or not self._rounded.is_of(parameters):
-                self._rounded = self._remember(parameters)
-            value = self._rounded.value
+            return self._round(parameters)
+        if self._rounded is None or not self._rounded.is_of(parameters):
+            self._rounded = self._remember(parameters)
+        value = self._rounded.value
+        if not torch.is_grad_enabled():
+            return value
         if self.config.shift_type == "Q":
             return straight_through_q(self.weight, value)
         return straight_through_ps(self.shift, self.sign, value)
@@ -90,6 +95,9 @@ class ShiftLayer(nn.Module):
     def quantized_bias(self) -> Tensor | None:
         """Returns the bias in the activations' fixed-point format, or None."""
         return None if self.bias is None else cast("Tensor", self.fixed_point(self.bias))
+
+    def _rounded_input(self, x: Tensor, form: InputForm) -> Tensor:
+        return x if form == "rounded" else cast("Tensor", self.fixed_point(x, after_relu=form == "before relu"))
 
     def train(self, mode: bool = True) -> Self:
         """Returns the layer itself, set to training or, with ``mode`` False, to evaluation."""
@@ -104,12 +112,12 @@ class ShiftLayer(nn.Module):
     def _round(self, parameters: tuple[Tensor, ...]) -> Tensor:
         rounding = self.config.rounding if self.training else "deterministic"
         if self.config.shift_type == "Q":
-            return power_of_two_q_reference(parameters[0], self.config.weight_bits, rounding)
-        return power_of_two_ps_reference(parameters[0], parameters[1], self.config.weight_bits, rounding)
+            return power_of_two_q(parameters[0], self.config.weight_bits, rounding)
+        return power_of_two_ps(parameters[0], parameters[1], self.config.weight_bits, rounding)
 
     def _remember(self, parameters: tuple[Tensor, ...]) -> _RoundedWeight:
         # A tensor made in inference mode could not be used for gradients afterwards.
-        with torch.inference_mode(False):
+        with torch.inference_mode(False), torch.no_grad():
             sources = tuple(p.detach() for p in parameters)
             return _RoundedWeight(sources, tuple(p._version for p in parameters), self._round(parameters))
 
@@ -148,9 +156,9 @@ class ShiftLinear(ShiftLayer):
         self.in_features = linear.in_features
         self.out_features = linear.out_features
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, form: InputForm = "plain") -> Tensor:
         """Returns the layer's output, shape (..., out_features) for x of shape (..., in_features)."""
-        return F.linear(self.fixed_point(x), self.quantized_weight(), self.quantized_bias())
+        return F.linear(self._rounded_input(x, form), self.quantized_weight(), self.quantized_bias())
 
 
 class ShiftConv2d(ShiftLayer):
@@ -174,9 +182,9 @@ class ShiftConv2d(ShiftLayer):
         self.padding_mode = convolution.padding_mode
         self._border = list(convolution._reversed_padding_repeated_twice)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, form: InputForm = "plain") -> Tensor:
         """Returns the layer's output, shape (n, out_channels, h', w') for x of shape (n, in_channels, h, w)."""
-        x = self.fixed_point(x)
+        x = self._rounded_input(x, form)
         weight, bias = self.quantized_weight(), self.quantized_bias()
         if self.padding_mode == "zeros":
             return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
@@ -187,3 +195,15 @@ class ShiftConv2d(ShiftLayer):
         """Returns weight shape, format and geometry for ``repr``."""
         names = ("stride", "padding", "dilation", "groups")
         return super().extra_repr() + "".join(f", {name}={getattr(self, name)}" for name in names)
+
+
+def relu_then(layer: nn.Module, x: Tensor) -> Tensor:
+    """Returns ``layer(relu(x))``, bit for bit; a shift layer in training takes ReLU and rounding in one pass."""
+    if isinstance(layer, ShiftLayer) and layer.training:
+        return cast("Tensor", layer(x, "before relu"))
+    return cast("Tensor", layer(F.relu(x)))
+
+
+def add_relu_for(layer: ShiftLayer, x: Tensor, shortcut: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns ``relu(x + shortcut)`` and its rounded form, which ``layer`` takes as "rounded", in one pass."""
+    return add_relu_fixed_point(x, shortcut, *layer.fixed_point.format)

@@ -11,12 +11,14 @@ from torch.library import opcheck
 
 from dsnn_hpo.kernels import (
     Implementation,
+    add_relu_fixed_point,
     fixed_point,
     fixed_point_reference,
     power_of_two_ps,
     power_of_two_ps_reference,
     power_of_two_q,
     power_of_two_q_reference,
+    relu_fixed_point,
     use_implementation,
 )
 from dsnn_hpo.kernels._library import library, set_isa
@@ -162,6 +164,50 @@ def test_backward_of_ps(isa, grads, values):
     assert torch.equal(got.isnan(), expected.isnan())
 
 
+def check_relu(x, shortcut, integer_bits, fraction_bits, rounding, seed):
+    """Values, bits and gradients of the fused ops equal those of their parts, in torch."""
+    number = seed if rounding == "stochastic" else None
+    arguments = (integer_bits, fraction_bits, rounding, seed_of(number))
+    inputs_of_each = []
+    outputs = []
+    for is_fused in (True, False):
+        a, b = (t.clone().requires_grad_() for t in (x, shortcut))
+        if is_fused:
+            alone, _ = ops.relu_fixed_point(a, *arguments)
+            both, rounded, _ = ops.add_relu_fixed_point(a, b, *arguments)
+        else:
+            alone, both = torch.relu(a), torch.relu(a + b)
+            with use_implementation(Implementation.REFERENCE):
+                alone, rounded = ops.fixed_point(alone, *arguments), ops.fixed_point(both, *arguments)
+        inputs_of_each.append((a, b))
+        outputs.append((alone, both, rounded))
+    for fused, parts in zip(*outputs, strict=True):
+        assert_same_bits(fused.detach(), parts.detach())
+    grads = [torch.randn(x.shape, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+    for chosen in ([0], [1], [2], [1, 2], [0, 1, 2]):
+        got, expected = (
+            torch.autograd.grad([out[i] for i in chosen], given, [grads[i] for i in chosen], True, allow_unused=True)
+            for out, given in zip(outputs, inputs_of_each, strict=True)
+        )
+        for fused, parts in zip(got, expected, strict=True):
+            assert (fused is None) == (parts is None)
+            assert fused is None or torch.equal(fused, parts)
+
+
+@profile
+@given(
+    values=FLOATS,
+    others=FLOATS,
+    integer_bits=BITS,
+    fraction_bits=BITS,
+    rounding=st.sampled_from(["floor", "nearest", "stochastic"]),
+    seed=st.integers(-(2**63), 2**63 - 1),
+)
+def test_relu_and_fixed_point(isa, values, others, integer_bits, fraction_bits, rounding, seed):
+    n = min(len(values), len(others))
+    check_relu(torch.tensor(values[:n]), torch.tensor(others[:n]), integer_bits, fraction_bits, rounding, seed)
+
+
 LAYOUTS = {
     "contiguous": lambda: torch.randn(3, 5, 4, 6),
     "channels last": lambda: torch.randn(3, 5, 4, 6).to(memory_format=torch.channels_last),
@@ -181,6 +227,9 @@ def test_layouts_are_kept_and_agree_with_the_reference(isa, layout):
         check_q(x, 5, seed)
         check_ps(x * 5, sign, 5, seed)
         check_fixed_point(x, 4, 3, "nearest" if seed is None else "stochastic", seed)
+        check_relu(x, sign, 4, 3, "nearest" if seed is None else "stochastic", seed)
+        with use_implementation(Implementation.AUTO):
+            check_relu(x, torch.randn(x.shape), 4, 3, "floor", None)
     for got in (ops.power_of_two_q(x, 5), ops.power_of_two_ps(x, sign, 5), ops.fixed_point(x, 4, 3, "floor")):
         assert got.stride() == x.stride()
 
@@ -192,6 +241,7 @@ def test_memory_with_gaps_or_overlap_takes_the_reference_or_is_refused(make):
         check_q(x, 5, seed)
         check_ps(x, x, 5, seed)
         check_fixed_point(x, 4, 3, "stochastic", 3)
+        check_relu(x, x, 4, 3, "stochastic", 3)
     assert_same_bits(ops.power_of_two_ps(x, x.contiguous(), 5), power_of_two_ps_reference(x, x, 5))
     with (
         use_implementation(Implementation.COMPILED),
@@ -238,6 +288,9 @@ def test_threads_do_not_matter(isa, n):
                     ops.power_of_two_ps(x, x, 4, seed),
                     ops.power_of_two_ps_backward(x, x),
                     ops.fixed_point(x, 4, 3, "floor"),
+                    ops.relu_fixed_point(x, 4, 3, "stochastic", seed)[0],
+                    *ops.add_relu_fixed_point(x, x, 4, 3, "floor")[:2],
+                    ops.relu_backward(x, x, ops.relu_fixed_point(x, 4, 3, "floor")[1]),
                 ]
             )
         )
@@ -287,6 +340,12 @@ CALLS = [
     (ops.power_of_two_ps.default, lambda x, s: (x, s, 4)),
     (ops.power_of_two_ps.default, lambda x, s: (x, s, 4, torch.tensor(5))),
     (ops.power_of_two_ps_backward.default, lambda x, s: (x, s)),
+    (ops.relu_fixed_point.default, lambda x, s: (x, 4, 4, "floor")),
+    (ops.relu_fixed_point.default, lambda x, s: (x, 4, 4, "stochastic", torch.tensor(5))),
+    (ops.add_relu_fixed_point.default, lambda x, s: (x, s, 4, 4, "floor")),
+    (ops.add_relu_fixed_point.default, lambda x, s: (x, s, 4, 4, "stochastic", torch.tensor(5))),
+    (ops.relu_backward.default, lambda x, s: (x, s, torch.tensor([5, 7], dtype=torch.uint8))),
+    (ops.relu_backward.default, lambda x, s: (x, None, torch.tensor([5, 7], dtype=torch.uint8))),
     (ops.fixed_point.default, lambda x, s: (x, 4, 4, "floor")),
     (ops.fixed_point.default, lambda x, s: (x, 4, 4, "stochastic", torch.tensor(5))),
 ]
@@ -300,7 +359,9 @@ def test_opcheck(op, arguments, requires_grad):
 
 def quantised(x, s, rounding):
     activation = fixed_point(x, 4, 4, "stochastic" if rounding == "stochastic" else "floor")
-    return (activation * power_of_two_q(x, 4, rounding) + power_of_two_ps(x * 3, s, 4, rounding) * 2).sum()
+    rectified, rounded = add_relu_fixed_point(x, s, 4, 4)
+    total = activation * power_of_two_q(x, 4, rounding) + power_of_two_ps(x * 3, s, 4, rounding) * 2
+    return (total + rectified * 3 + rounded * s + relu_fixed_point(s, 4, 4) * x).sum()
 
 
 @pytest.mark.parametrize(
@@ -344,6 +405,10 @@ def test_second_derivatives_of_ps():
         (lambda: fixed_point(torch.zeros(2, dtype=torch.int64), 4, 4), TypeError, "fixed_point .*torch.int64"),
         (lambda: power_of_two_ps(torch.zeros(2), torch.zeros(2).double(), 4), TypeError, "float32, torch.float64"),
         (lambda: power_of_two_ps(torch.zeros(2), torch.zeros(3), 4), ValueError, r"one shape, not \(2,\) and \(3,\)"),
+        (lambda: add_relu_fixed_point(torch.zeros(2), torch.zeros(3), 4, 4), ValueError, r"one shape, not \(2,\)"),
+        (lambda: relu_fixed_point(torch.zeros(2).int(), 4, 4), TypeError, "torch.int32"),
+        (lambda: ops.relu_backward(torch.zeros(9), None, torch.zeros(1).byte()), ValueError, "a bit for each element"),
+        (lambda: ops.relu_backward(torch.zeros(8), torch.zeros(7), torch.zeros(1).byte()), ValueError, "of one shape"),
         (lambda: power_of_two_q(torch.zeros(2), 9), ValueError, "weight_bits must be 2 to 8, not 9"),
         (lambda: fixed_point(torch.zeros(2), 33, 4), ValueError, "integer_bits must be 1 to 32, not 33"),
         (lambda: fixed_point(torch.zeros(2), 4, 4, "up"), ValueError, "not 'up'"),

@@ -13,7 +13,7 @@ from dsnn_hpo.operators import ShiftConfig, ShiftConv2d, ShiftLinear, _shift
 def roundings(monkeypatch):
     """Counts the roundings of weights."""
     calls = []
-    for name in ("power_of_two_q_reference", "power_of_two_ps_reference"):
+    for name in ("power_of_two_q", "power_of_two_ps"):
         original = getattr(_shift, name)
 
         def counted(*args, original=original):

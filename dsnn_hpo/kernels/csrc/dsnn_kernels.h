@@ -26,6 +26,14 @@ DSNN_API void dsnn_power_of_two_ps_backward(const float* grad, const float* valu
 // y = clamp(round(x * scale) * step, lowest, highest); rounding 0: floor, 1: nearest, halves to even, 2: stochastic.
 DSNN_API void dsnn_fixed_point(const float* x, float* y, int64_t n, float scale, float step, float lowest,
                                float highest, int32_t rounding, uint64_t seed, int32_t n_threads);
+// y = dsnn_fixed_point(rectified), rectified = relu(x + shortcut), or, where shortcut is null, relu(x), which is not
+// stored. Bit i % 8 of positive[i / 8], (n + 7) / 8 bytes, is set unless what goes into relu is at most 0.
+DSNN_API void dsnn_relu_fixed_point(const float* x, const float* shortcut, float* rectified, float* y, uint8_t* positive,
+                                    int64_t n, float scale, float step, float lowest, float highest, int32_t rounding,
+                                    uint64_t seed, int32_t n_threads);
+// grad_x = grad, plus other unless that is null, where the bit is set, else 0.
+DSNN_API void dsnn_relu_backward(const float* grad, const float* other, const uint8_t* positive, float* grad_x,
+                                 int64_t n, int32_t n_threads);
 
 // A weight in the packed layout; see packed_weight.py.
 typedef struct {

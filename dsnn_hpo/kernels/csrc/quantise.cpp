@@ -59,3 +59,23 @@ void dsnn_fixed_point(const float* x, float* y, int64_t n, float scale, float st
     quantise(x + first, y + first, first, n_part, format, static_cast<dsnn::Rounding>(rounding), seed);
   });
 }
+
+void dsnn_relu_fixed_point(const float* x, const float* shortcut, float* rectified, float* y, uint8_t* positive,
+                           int64_t n, float scale, float step, float lowest, float highest, int32_t rounding,
+                           uint64_t seed, int32_t n_threads) {
+  const auto quantise = dsnn::isa().quantise.relu_fixed_point;
+  const dsnn::FixedPointFormat format = {scale, step, lowest, highest};
+  dsnn::in_parallel(n, n_threads, [=](int64_t first, int64_t n_part) {
+    const dsnn::ReluTensors part = {x + first, shortcut ? shortcut + first : nullptr,
+                                    rectified ? rectified + first : nullptr, y + first, positive + first / 8};
+    quantise(part, first, n_part, format, static_cast<dsnn::Rounding>(rounding), seed);
+  });
+}
+
+void dsnn_relu_backward(const float* grad, const float* other, const uint8_t* positive, float* grad_x, int64_t n,
+                        int32_t n_threads) {
+  const auto quantise = dsnn::isa().quantise.relu_backward;
+  dsnn::in_parallel(n, n_threads, [=](int64_t first, int64_t n_part) {
+    quantise(grad + first, other ? other + first : nullptr, positive + first / 8, grad_x + first, n_part);
+  });
+}

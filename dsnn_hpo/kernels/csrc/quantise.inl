@@ -287,7 +287,82 @@ void quantise_fixed_point(const float* x, float* y, int64_t first, int64_t n, Fi
   });
 }
 
-constexpr Quantise kQuantise = {quantise_q, quantise_ps, quantise_ps_backward, quantise_fixed_point};
+// A NaN counts as positive, as in torch.
+inline bool is_positive(float x) { return !(x <= 0.0f); }
+
+// Bit j of the result: whether x[j] is positive, for 8 elements.
+inline uint8_t positive_of_8(const float* x) {
+#if defined(__AVX2__)
+  return static_cast<uint8_t>(_mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(x), _mm256_setzero_ps(), _CMP_NLE_UQ)));
+#else
+  uint8_t bits = 0;
+  for (int j = 0; j < 8; ++j) bits = static_cast<uint8_t>(bits | is_positive(x[j]) << j);
+  return bits;
+#endif
+}
+
+inline void relu_backward_of_8(const float* grad, uint8_t positive, float* grad_x) {
+#if defined(__AVX2__)
+  const __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  const __m256i passes = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(positive), bits), bits);
+  _mm256_storeu_ps(grad_x, _mm256_and_ps(_mm256_loadu_ps(grad), _mm256_castsi256_ps(passes)));
+#else
+  for (int j = 0; j < 8; ++j) grad_x[j] = positive >> j & 1 ? grad[j] : 0.0f;
+#endif
+}
+
+void positive_bits(const float* x, uint8_t* bits, int64_t n) {
+  const int64_t n_whole = n / 8;
+  for (int64_t i = 0; i < n_whole; ++i) bits[i] = positive_of_8(x + i * 8);
+  if (n % 8) bits[n_whole] = 0;
+  for (int64_t i = n_whole * 8; i < n; ++i) {
+    bits[n_whole] = static_cast<uint8_t>(bits[n_whole] | is_positive(x[i]) << i % 8);
+  }
+}
+
+void add(const float* __restrict a, const float* __restrict b, float* __restrict sum, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) sum[i] = a[i] + b[i];
+}
+
+// As in torch, -0 and NaN stay.
+void relu(const float* __restrict x, float* __restrict rectified, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) rectified[i] = x[i] < 0.0f ? 0.0f : x[i];
+}
+
+void quantise_relu_fixed_point(const ReluTensors& tensors, int64_t first, int64_t n, FixedPointFormat format,
+                               Rounding rounding, uint64_t seed) {
+  float sum[kRandomChunk], scratch[kRandomChunk];
+  in_chunks(n, [&](int64_t begin, int64_t length) {
+    const float* x = tensors.x + begin;
+    if (tensors.shortcut) {
+      add(x, tensors.shortcut + begin, sum, length);
+      x = sum;
+    }
+    float* const rectified = tensors.shortcut ? tensors.rectified + begin : scratch;
+    positive_bits(x, tensors.positive + begin / 8, length);
+    relu(x, rectified, length);
+    quantise_fixed_point(rectified, tensors.y + begin, first + begin, length, format, rounding, seed);
+  });
+}
+
+void quantise_relu_backward(const float* grad, const float* other, const uint8_t* positive, float* grad_x, int64_t n) {
+  float sum[kRandomChunk];
+  in_chunks(n, [&](int64_t begin, int64_t length) {
+    const float* total = grad + begin;
+    if (other) {
+      add(total, other + begin, sum, length);
+      total = sum;
+    }
+    const uint8_t* const bits = positive + begin / 8;
+    float* const to = grad_x + begin;
+    const int64_t n_whole = length / 8;
+    for (int64_t i = 0; i < n_whole; ++i) relu_backward_of_8(total + i * 8, bits[i], to + i * 8);
+    for (int64_t i = n_whole * 8; i < length; ++i) to[i] = bits[n_whole] >> i % 8 & 1 ? total[i] : 0.0f;
+  });
+}
+
+constexpr Quantise kQuantise = {quantise_q,           quantise_ps,               quantise_ps_backward,
+                                quantise_fixed_point, quantise_relu_fixed_point, quantise_relu_backward};
 
 }  // namespace
 }  // namespace dsnn
