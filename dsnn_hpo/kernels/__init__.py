@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dsnn_hpo.kernels._implementation import Implementation, use_implementation
 from dsnn_hpo.kernels._library import available_isas, isa
+from dsnn_hpo.kernels._ops import fuses
 from dsnn_hpo.kernels.fixed_point import (
     FixedPointRounding,
     fixed_point,
@@ -37,6 +38,7 @@ __all__ = [
     "fixed_point",
     "fixed_point_range",
     "fixed_point_reference",
+    "fuses",
     "isa",
     "pack",
     "power_of_two_ps",

@@ -55,6 +55,16 @@ def flat_output(op: str, *inputs: Tensor) -> tuple[ctypes.CDLL, Tensor] | None:
     return None
 
 
+def fuses(x: Tensor) -> bool:
+    """Returns whether joining several operations on ``x`` into one op pays: where a compiled kernel takes them.
+
+    Not while torch compiles a graph, as its own compiler joins operations.
+    """
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or x.dtype is not torch.float32:
+        return False
+    return compiled_library() is not None
+
+
 def require_float(op: str, *tensors: Tensor) -> None:
     """Returns nothing; raises TypeError unless all tensors are of one floating-point dtype."""
     dtypes = {x.dtype for x in tensors}

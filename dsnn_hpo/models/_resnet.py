@@ -8,6 +8,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dsnn_hpo.kernels import fuses
 from dsnn_hpo.models._blocks import (
     InputShape,
     conv_norm,
@@ -67,7 +68,8 @@ class ResidualBlocks(nn.Sequential):
     """Residual blocks one after the other.
 
     In training a block that is followed by one with shift layers rounds its output for it in the same pass over memory
-    as its sum and ReLU; the values and gradients are those of the blocks one by one.
+    as its sum and ReLU, where that pays: the values and gradients are those of the blocks one by one, but hooks on
+    such a block are not called.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,7 +78,7 @@ class ResidualBlocks(nn.Sequential):
         blocks = cast("list[ResidualBlock]", list(self))
         for block, following in itertools.zip_longest(blocks, blocks[1:]):
             next_layer = following.conv1 if following is not None else None
-            if self.training and isinstance(next_layer, ShiftLayer):
+            if self.training and isinstance(next_layer, ShiftLayer) and fuses(x):
                 x, rounded = block.forward_for(next_layer, x, rounded)
             else:
                 x, rounded = block(x, rounded), None

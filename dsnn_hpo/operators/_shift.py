@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from dsnn_hpo.kernels import (
     add_relu_fixed_point,
     exponent_range,
+    fuses,
     power_of_two_ps,
     power_of_two_q,
     straight_through_ps,
@@ -198,8 +199,8 @@ class ShiftConv2d(ShiftLayer):
 
 
 def relu_then(layer: nn.Module, x: Tensor) -> Tensor:
-    """Returns ``layer(relu(x))``, bit for bit; a shift layer in training takes ReLU and rounding in one pass."""
-    if isinstance(layer, ShiftLayer) and layer.training:
+    """Returns ``layer(relu(x))``, bit for bit; a shift layer in training takes both in one pass where that pays."""
+    if isinstance(layer, ShiftLayer) and layer.training and fuses(x):
         return cast("Tensor", layer(x, "before relu"))
     return cast("Tensor", layer(F.relu(x)))
 
