@@ -19,6 +19,7 @@ from dsnn_hpo.data import PreparedData, Samples, batches
 from dsnn_hpo.errors import DivergedError, TrialError
 from dsnn_hpo.operators import clamp_parameters_, parameter_groups, regularization
 from dsnn_hpo.training._checkpoint import Checkpoint
+from dsnn_hpo.training._memory_format import memory_format_for
 from dsnn_hpo.training._optimizers import optimizer_family
 from dsnn_hpo.training._settings import TrainingSettings
 from dsnn_hpo.trial import Epoch
@@ -31,7 +32,9 @@ def train(
     n_epochs: int,
     start: Checkpoint | None = None,
 ) -> Checkpoint:
-    """Returns the checkpoint after ``n_epochs`` in all; ``network`` is trained in place, where it lies.
+    """Returns the checkpoint after ``n_epochs`` in all; ``network`` is trained in place, on its device.
+
+    Its memory is laid out for the training (``memory_format_for``) and contiguous again after; so is a checkpoint's.
 
     With ``start`` the training goes on from there: on the CPU, bit by bit as if it had never stopped, for which
     torch's global generator is seeded anew at the start of each epoch. A last batch of one sample is left out, on
@@ -50,8 +53,13 @@ def train(
     if start is not None:
         _restore_(network, optimizer, start)
     curve = list(start.curve) if start is not None else []
-    for epoch in range(first_epoch, n_epochs):
-        curve.append(_epoch(network, optimizer, data, settings, epoch))
+    memory_format = memory_format_for(network)
+    try:
+        _lay_out_(network, optimizer, memory_format)
+        for epoch in range(first_epoch, n_epochs):
+            curve.append(_epoch(network, optimizer, data, settings, epoch))
+    finally:
+        _lay_out_(network, optimizer, torch.contiguous_format)
     network.eval()
     return Checkpoint(
         epoch=n_epochs,
@@ -74,12 +82,12 @@ def error_rate(network: nn.Module, samples: Samples, data: PreparedData, batch_s
     """
     if not len(samples):
         raise ValueError("an error rate needs at least one sample")
-    device = _device(network)
+    device, memory_format = _device(network), memory_format_for(network)
     was_training = network.training
     network.eval()
     n_wrong = 0
     for images, labels in batches(samples, batch_size, mean=data.mean, std=data.std):
-        logits = network(images.to(device))
+        logits = network(images.to(device, memory_format=memory_format))
         if not torch.isfinite(logits).all():
             raise DivergedError("an output of the network is NaN or infinite; a lower learning rate may help")
         n_wrong += int((logits.argmax(dim=1) != labels.to(device)).sum())
@@ -102,6 +110,14 @@ def _restore_(network: nn.Module, optimizer: Optimizer, start: Checkpoint) -> No
         raise TrialError(f"the checkpoint of epoch {start.epoch} is of another training: {error}") from error
 
 
+def _lay_out_(network: nn.Module, optimizer: Optimizer, memory_format: torch.memory_format) -> None:
+    """Returns nothing; reorders the memory of images' weights, and of what the optimizer remembers of them."""
+    remembered = [state for states in optimizer.state.values() for state in states.values()]
+    for tensor in itertools.chain(network.parameters(), network.buffers(), remembered):
+        if isinstance(tensor, Tensor) and tensor.dim() == 4:
+            tensor.data = tensor.data.contiguous(memory_format=memory_format)
+
+
 def _epoch(
     network: nn.Module,
     optimizer: Optimizer,
@@ -122,12 +138,13 @@ def _epoch(
         generator=generator,
     )
     network.train()
-    device = _device(network)
+    device, memory_format = _device(network), memory_format_for(network)
     total, n_seen = 0.0, 0
     for step, (images, labels) in enumerate(itertools.islice(train_batches, n_steps)):
         for group in optimizer.param_groups:
             group["lr"] = settings.lr_at(epoch * n_steps + step, n_steps)
-        loss = _step_(network, optimizer, (images.to(device), labels.to(device)), settings.weight_decay)
+        batch = images.to(device, memory_format=memory_format), labels.to(device)
+        loss = _step_(network, optimizer, batch, settings.weight_decay)
         if not math.isfinite(loss):
             raise DivergedError(f"the training loss became {loss} in epoch {epoch + 1}, step {step + 1}", epoch + 1)
         total += loss * len(labels)
@@ -184,7 +201,8 @@ def _on_cpu(state: Mapping[str, Any]) -> dict[str, Any]:
 
 def _copied(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
+        # Whatever the order in the network's memory.
+        return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
     if isinstance(value, dict):
         return {key: _copied(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
