@@ -82,15 +82,12 @@ def conv_int8(x: Tensor, weight: Tensor, bias: Tensor) -> Work:
 
 
 def compiled(network: nn.Module, x: Tensor) -> Work:
-    """Returns the network compiled by inductor, its weights frozen into the code, for inputs like x."""
+    """Returns the network compiled by inductor, its weights frozen into the code, for x; needs ``torch.no_grad``."""
     import torch._inductor.config
 
-    torch._dynamo.reset()
     with torch._inductor.config.patch(freezing=True):
-        function = torch.compile(network)
-        # Three calls: the code is made, and its autotuning is over.
-        for _ in range(3):
-            function(x)
+        function = torch.compile(network, dynamic=False)
+        function(x)
     return lambda: function(x)
 
 

@@ -11,6 +11,7 @@ its widest instruction, and its bytes at the rate at which so many bytes can be 
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,14 @@ import torch
 from kernel_table import Row, processor, update_readme
 from timing import Turns, Work, ratios
 from torch import Tensor
+from training_step import SHIFTS, training_step
 
+from dsnn_hpo.executor import freeze
 from dsnn_hpo.kernels import isa, pack, power_of_two_q
 from dsnn_hpo.kernels.conv2d import Geometry, Output8Bit, conv2d_u8
 from dsnn_hpo.kernels.linear import linear_int8
+from dsnn_hpo.models import build_model
+from dsnn_hpo.operators import ShiftConfig, convert_to_shift_
 
 BITS = 4
 THOROUGH, QUICK = Turns(9, 0.05), Turns(3, 0.01)
@@ -74,6 +79,25 @@ def conv(channels: int, size: int, batch: int, with_deepshift: bool = False) -> 
     return Contest(lambda: conv2d_u8(image, packed, affine, geometry, output=rectified), rivals, cost)  # type: ignore[arg-type]
 
 
+def resnet20(batch: int) -> Contest:
+    """Returns the contest of a forward pass of ResNet20 for CIFAR: all layers of powers of two, by the executor."""
+    shape, last = (3, 32, 32), torch.channels_last
+    network, shifted = (build_model("resnet20", shape, 10, {}).eval() for _ in range(2))
+    config = ShiftConfig(shift_type="Q", weight_bits=BITS)
+    shifted = convert_to_shift_(shifted, config, lambda _module, _name: True, from_trained=False)
+    executor = freeze(shifted, torch.randn(64, *shape))
+    x = torch.randn(batch, *shape)
+    x_last, eager = x.to(memory_format=last), copy.deepcopy(network).to(memory_format=last)  # type: ignore[call-overload]
+    rivals = {peers.EAGER: lambda: eager(x_last), peers.COMPILED: peers.compiled(network, x)}
+    return Contest(lambda: executor(x), rivals)
+
+
+def step(name: str) -> Contest:
+    """Returns the contest of a training step of ResNet20, batch 128, against the same step in float32."""
+    ours = training_step(SHIFTS[name], torch.channels_last, 128)
+    return Contest(ours, {peers.EAGER: training_step(None, torch.channels_last, 128)})
+
+
 class Linear(torch.nn.Module):
     """A linear layer of these parameters, for the compiler."""
 
@@ -97,13 +121,16 @@ def contests(quick: bool) -> Iterator[tuple[str, Callable[[], Contest]]]:
             slow = channels == 16 and batch == 1
             name = f"3x3 convolution, {channels} channels, {size}x{size}, batch {batch}"
             yield name, lambda c=channels, s=size, b=batch, d=slow: conv(c, s, b, d)  # type: ignore[misc]
+    for batch in (1,) if quick else (1, 128):
+        yield f"ResNet20 forward, batch {batch}", lambda b=batch: resnet20(b)  # type: ignore[misc]
+    for name in ("Q", "PS") if quick else SHIFTS:
+        yield f"ResNet20 training step, batch 128, {name}", lambda n=name: step(n)  # type: ignore[misc]
 
 
 def measured(work: str, contest: Contest, n_threads: int, turns: Turns) -> list[Row]:
     """Returns the rows of one work, and prints them."""
     names = list(contest.peers)
-    with torch.set_grad_enabled("training" in work):
-        ours_s, found = ratios([contest.ours, *contest.peers.values()], turns)
+    ours_s, found = ratios([contest.ours, *contest.peers.values()], turns)
     if (limit_s := limit(contest, n_threads)) is not None:
         names.append(peers.LIMIT)
         found.append(limit_s / ours_s)
@@ -139,8 +166,12 @@ def main() -> None:
         torch.set_num_threads(n_threads)
         print_machine(n_threads)
         for work, prepare in contests(arguments.quick):
-            if arguments.only in work:
-                torch.manual_seed(0)
+            if arguments.only not in work:
+                continue
+            torch.manual_seed(0)
+            # Code compiled for one work must not be found again, and made general, by the next.
+            torch.compiler.reset()
+            with torch.set_grad_enabled("training" in work):
                 rows += measured(work, prepare(), n_threads, QUICK if arguments.quick else THOROUGH)
     if arguments.json:
         arguments.json.write_text(Row.to_json(rows))
