@@ -11,6 +11,19 @@ from dsnn_hpo.kernels.fixed_point import (
     fixed_point_range,
     fixed_point_reference,
 )
+from dsnn_hpo.kernels.conv2d import (
+    Geometry,
+    Output8Bit,
+    Residual,
+    conv2d_u8,
+    conv2d_u8_reference,
+)
+from dsnn_hpo.kernels.linear import (
+    linear_int8,
+    linear_int8_reference,
+    linear_packed,
+    linear_packed_reference,
+)
 from dsnn_hpo.kernels.packed_weight import PackedWeight, pack
 from dsnn_hpo.kernels.power_of_two import (
     ShiftType,
@@ -28,18 +41,27 @@ from dsnn_hpo.kernels.triton import register as _register_for_gpus
 
 __all__ = [
     "FixedPointRounding",
+    "Geometry",
     "Implementation",
+    "Output8Bit",
     "PackedWeight",
+    "Residual",
     "ShiftType",
     "WeightRounding",
     "add_relu_fixed_point",
     "available_isas",
+    "conv2d_u8",
+    "conv2d_u8_reference",
     "exponent_range",
     "fixed_point",
     "fixed_point_range",
     "fixed_point_reference",
     "fuses",
     "isa",
+    "linear_int8",
+    "linear_int8_reference",
+    "linear_packed",
+    "linear_packed_reference",
     "pack",
     "power_of_two_ps",
     "power_of_two_ps_reference",

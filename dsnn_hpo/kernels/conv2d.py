@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from dsnn_hpo.kernels import _library
 from dsnn_hpo.kernels._ops import LIBRARY, pointer, require
+from dsnn_hpo.kernels.linear import WeightStructure
 from dsnn_hpo.kernels.packed_weight import PackedWeight
 
 _EXACT_IN_DOUBLE = 2**53
@@ -188,27 +189,16 @@ LIBRARY.define(
 )
 
 
-class _Weight(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_void_p) for name in ("codes", "n_planes")] + [
-        (name, ctypes.c_int32) for name in ("bits", "has_zero", "n_quads")
-    ]
-
-
 class _Conv2d(ctypes.Structure):
     _fields_ = [
         *[(n, ctypes.c_void_p) for n in ("input", "output", "residual", "scale", "bias", "correction")],
-        ("weight", _Weight),
+        ("weight", WeightStructure),
         *[(n, ctypes.c_int32) for n in ("n_images", "in_h", "in_w", "in_channels", "out_h", "out_w", "out_channels")],
         *[(n, ctypes.c_int32) for n in ("kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w")],
         *[(n, ctypes.c_int32) for n in ("pad_top", "pad_left", "pad_bottom", "pad_right", "groups", "depthwise")],
         *[(n, ctypes.c_int32) for n in ("input_zero", "output_zero", "residual_zero", "to_float")],
         *[(n, ctypes.c_float) for n in ("low", "high", "residual_scale")],
     ]
-
-
-def weight_structure(weight: PackedWeight) -> _Weight:
-    """Returns what the library needs of a weight; it holds no reference to the tensors."""
-    return _Weight(pointer(weight.codes), pointer(weight.n_planes), weight.bits, weight.has_zero, weight.layout.n_quads)
 
 
 def _conv2d_u8_cpu(
@@ -254,7 +244,7 @@ def _conv2d_u8_cpu(
     layout = weight.layout
     arguments = _Conv2d(
         pointer(x), pointer(y), pointer(residual), pointer(scale), pointer(bias), pointer(correction),
-        _Weight(pointer(codes), pointer(n_planes), bits, has_zero, layout.n_quads),
+        WeightStructure(pointer(codes), pointer(n_planes), bits, has_zero, layout.n_quads),
         x.shape[0], x.shape[1], x.shape[2], x.shape[3], size[1], size[2], shape[0],
         shape[2], shape[3], *where.stride, *where.dilation,
         *where.padding, *where.padding, groups, layout.is_depthwise,

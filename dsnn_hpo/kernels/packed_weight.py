@@ -54,6 +54,10 @@ class PackedWeight:
     has_zero: bool
     groups: int = 1
 
+    def __reduce__(self) -> tuple[type[PackedWeight], tuple[Any, ...]]:
+        """Returns how to make it again: without what was computed from it and kept."""
+        return PackedWeight, (self.codes, self.exponents, self.shape, self.bits, self.has_zero, self.groups)
+
     @property
     def layout(self) -> Layout:
         """Returns where each row and column lies."""
@@ -74,6 +78,11 @@ class PackedWeight:
     def scales(self) -> Tensor:
         """Returns ``2**exponents``, float32, shape (n_rows,)."""
         return torch.ldexp(torch.ones_like(self.exponents, dtype=torch.float32), self.exponents)
+
+    @cached_property
+    def dense(self) -> Tensor:
+        """Returns ``unpack()``, kept from then on: 4 bytes a weight."""
+        return self.unpack()
 
     @cached_property
     def n_planes(self) -> Tensor:

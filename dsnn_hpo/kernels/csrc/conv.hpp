@@ -47,6 +47,17 @@ struct Conv {
   Epilogue epilogue;
 };
 
+// y[m][n] = sum_k x[m][k] * w[n][k] * scale[n] + bias[n] in float32.
+struct FloatLinear {
+  const float* x;     // rows padded with zeros to whole quads
+  int64_t x_stride;   // of a row, in elements
+  float* y;           // (m, n_out), contiguous
+  int32_t m, n_out;
+  Weight weight;
+  const float* scale;
+  const float* bias;  // or null
+};
+
 // Bytes of a block's codes.
 static inline int64_t block_bytes(const Weight& weight) {
   if (weight.bits == 8) return int64_t{64} * weight.n_quads;

@@ -68,30 +68,34 @@ DSNN_INLINE Bytes codes_of(const Fields<BITS>& fields, int64_t group) {
   return code;
 }
 
-template <int BITS, int J>
-DSNN_INLINE void decode_quad(const Decoder& decoder, const Fields<BITS>& fields, int64_t group, int n, int8_t* out) {
-  if (J < n) store_bytes(out + 64 * J, values_of<BITS>(decoder, codes_of<BITS, J>(fields, group)));
-}
-
+// The same for a quad that is known at run time only: what is left after the last whole group.
 template <int BITS>
-DSNN_INLINE void decode_group(const Decoder& decoder, const Fields<BITS>& fields, int64_t group, int n, int8_t* out) {
-  decode_quad<BITS, 0>(decoder, fields, group, n, out);
-  decode_quad<BITS, 1>(decoder, fields, group, n, out);
-  decode_quad<BITS, 2>(decoder, fields, group, n, out);
-  decode_quad<BITS, 3>(decoder, fields, group, n, out);
-  decode_quad<BITS, 4>(decoder, fields, group, n, out);
-  decode_quad<BITS, 5>(decoder, fields, group, n, out);
-  decode_quad<BITS, 6>(decoder, fields, group, n, out);
-  decode_quad<BITS, 7>(decoder, fields, group, n, out);
+DSNN_INLINE Bytes codes_at(const Fields<BITS>& fields, int64_t quad) {
+  Bytes code = zero_bytes();
+  int index = 0, low = 0;
+  for (int width = 4; width > 0; width >>= 1) {
+    if (!(BITS & width)) continue;
+    const int64_t n_shared = 8 / width;
+    const Bytes v = load_bytes(fields.start[index++] + 64 * (quad / n_shared));
+    const Bytes field = bytes_and(shift_right_by(v, static_cast<int>(quad % n_shared) * width),
+                                  all_bytes(static_cast<int8_t>((1 << width) - 1)));
+    code = low == 0 ? field : bytes_or(code, shift_left(field, low));
+    low += width;
+  }
+  return code;
 }
 
 template <int BITS>
 void decode_block_of(const Weight& weight, const uint8_t* codes, int plane, int8_t* out) {
   const Decoder decoder = make_decoder<BITS>(weight, plane);
   const Fields<BITS> fields = Fields<BITS>::make(codes, weight.n_quads);
-  const int n_groups = weight.n_quads / 8, n_left = weight.n_quads % 8;
-  for (int group = 0; group < n_groups; ++group) decode_group(decoder, fields, group, 8, out + 512 * group);
-  decode_group(decoder, fields, n_groups, n_left, out + 512 * n_groups);
+  const int n_groups = weight.n_quads / 8;
+  for (int group = 0; group < n_groups; ++group)
+    each<8>([&](auto j) DSNN_LAMBDA {
+      store_bytes(out + 512 * group + 64 * j, values_of<BITS>(decoder, codes_of<BITS, decltype(j)::value>(fields, group)));
+    });
+  for (int quad = 8 * n_groups; quad < weight.n_quads; ++quad)
+    store_bytes(out + 64 * quad, values_of<BITS>(decoder, codes_at<BITS>(fields, quad)));
 }
 
 // Writes the values of one plane of a block, [n_quads][64].

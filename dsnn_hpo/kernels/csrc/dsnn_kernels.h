@@ -113,3 +113,7 @@ DSNN_API void dsnn_plan_free(void* plan);
 // Runs a plan on n images, x (n, n_inputs), y (n, n_outputs). Returns 0, or bits: 1 where x has NaN or infinity (y is then
 // undefined), 2 where there was no memory. Several threads may run one plan.
 DSNN_API int32_t dsnn_plan_run(void* plan, const float* x, float* y, int64_t n_images, int32_t n_threads);
+
+// y = x w' * scale + bias in float32; x is (m, k), y (m, n), both contiguous; bias may be null.
+DSNN_API void dsnn_linear_float(const float* x, float* y, int32_t m, int32_t k, int32_t n, const DsnnWeight* weight,
+                                const float* scale, const float* bias, int32_t n_threads);

@@ -8,21 +8,7 @@ namespace {
 
 constexpr int kMaxPlanes = 5;  // 32 exponents, 7 a plane
 
-// f(0), f(1), .. f(N - 1) with constants, so that arrays indexed by them become registers: loops unrolled later do not.
-template <int I>
-struct Index {
-  constexpr operator int() const { return I; }
-};
-template <int N, int I = 0, typename F>
-DSNN_INLINE void each(const F& f) {
-  if constexpr (I < N) {
-    f(Index<I>{});
-    each<N, I + 1>(f);
-  }
-}
-#define DSNN_LAMBDA __attribute__((always_inline))
-
-enum Kind { kToBytes, kToBytesResidual, kToFloats };
+enum Kind { kToBytes, kToBytesResidual, kToFloats, kAnyKind };
 
 // The part of the work of one call: some pixels on some blocks of a group of rows.
 struct Part {
@@ -159,6 +145,14 @@ DSNN_INLINE void finish(const Conv& c, const Finish& f, int n, const Pixel& pixe
   for (int i = 0; i < n_valid; ++i) out[i] = values[i];
 }
 
+// The same where it is not worth a copy of the code for each kind.
+__attribute__((noinline)) void finish_any(const Conv& c, const Finish& f, int n, const Pixel& pixel, int64_t index,
+                                          Floats sum) {
+  if (c.epilogue.to_float) return finish<kToFloats>(c, f, n, pixel, index, sum);
+  if (c.residual) return finish<kToBytesResidual>(c, f, n, pixel, index, sum);
+  finish<kToBytes>(c, f, n, pixel, index, sum);
+}
+
 // Adds the products of MR pixels and NR decoded blocks, [block][n_quads][64], to the sums.
 template <int MR, int NR, bool ANY>
 DSNN_INLINE void multiply(const Part& part, const int8_t* values, int64_t block_stride, const Pixel* pixels,
@@ -191,23 +185,36 @@ DSNN_INLINE void tile(const Part& part, const int8_t* values, int64_t block_stri
   each<MR>([&](auto m) DSNN_LAMBDA { each<NR>([&](auto n) DSNN_LAMBDA { sums[m][n] = settled(sums[m][n]); }); });
   each<MR>([&](auto m) DSNN_LAMBDA {
     each<NR>([&](auto n) DSNN_LAMBDA {
-      finish<KIND>(*part.conv, f, n, pixels[m], index + m, to_floats(sums[m][n]));
+      if constexpr (KIND == kAnyKind)
+        finish_any(*part.conv, f, n, pixels[m], index + m, to_floats(sums[m][n]));
+      else
+        finish<KIND>(*part.conv, f, n, pixels[m], index + m, to_floats(sums[m][n]));
     });
   });
 }
 
-// All pixels of the part on NR decoded blocks.
+// A tile of `size` pixels, 1 to MR.
+template <int MR, int NR, bool ANY>
+void tile_of(int size, const Part& part, const int8_t* values, int64_t block_stride, const Finish& f, Walk& walk,
+             int64_t index) {
+  if (size == MR) return tile<MR, NR, ANY, kAnyKind>(part, values, block_stride, f, walk, index);
+  if constexpr (MR > 1) tile_of<MR - 1, NR, ANY>(size, part, values, block_stride, f, walk, index);
+}
+
+// All pixels of the part on NR decoded blocks. The last tiles share what is left evenly.
 template <int NR, bool ANY, Kind KIND>
 void tiles(const Part& part, const int8_t* values, int64_t block_stride, const Finish& f) {
   constexpr int MR = kTile * NR > 24 ? 24 / NR : kTile;  // sums for 24 registers
   int64_t index = part.first_pixel;
   Walk walk(part, index);
-  for (; index + MR <= part.end_pixel; index += MR)
+  const int64_t n_left = part.end_pixel - index, n_uneven = n_left % MR == 0 ? 0 : n_left < 2 * MR ? n_left : n_left % MR + MR;
+  for (const int64_t end = part.end_pixel - n_uneven; index < end; index += MR)
     tile<MR, NR, ANY, KIND>(part, values, block_stride, f, walk, index);
-  if constexpr (MR > 2)
-    for (; index + 2 <= part.end_pixel; index += 2)
-      tile<2, NR, ANY, KIND>(part, values, block_stride, f, walk, index);
-  for (; index < part.end_pixel; ++index) tile<1, NR, ANY, KIND>(part, values, block_stride, f, walk, index);
+  while (index < part.end_pixel) {
+    const int left = static_cast<int>(part.end_pixel - index), size = left > MR ? (left + 1) / 2 : left;
+    tile_of<MR, NR, ANY>(size, part, values, block_stride, f, walk, index);
+    index += size;
+  }
 }
 
 template <int NR, bool ANY>
@@ -220,7 +227,8 @@ void tiles_of_kind(const Part& part, const int8_t* values, int64_t block_stride,
 
 template <int NR>
 void tiles_of(const Part& part, const int8_t* values, int64_t block_stride, const Finish& f) {
-  if (part.conv->weight.bits == 8) return tiles_of_kind<NR, true>(part, values, block_stride, f);
+  if constexpr (!kAnyIsSame)
+    if (part.conv->weight.bits == 8) return tiles_of_kind<NR, true>(part, values, block_stride, f);
   return tiles_of_kind<NR, false>(part, values, block_stride, f);
 }
 
@@ -233,9 +241,7 @@ void finish_wide(const Part& part, const Finish& f, const Pixel& pixel, int64_t 
     values[i] = static_cast<float>(sums[i] - (corrected ? c.epilogue.correction[f.row + i] : 0));
   }
   const Floats sum = load_floats(values);
-  if (c.epilogue.to_float) return finish<kToFloats>(c, f, 0, pixel, index, sum);
-  if (c.residual) return finish<kToBytesResidual>(c, f, 0, pixel, index, sum);
-  finish<kToBytes>(c, f, 0, pixel, index, sum);
+  finish_any(c, f, 0, pixel, index, sum);
 }
 
 // All pixels of the part on one block of several decoded planes, [plane][n_quads][64].
@@ -256,29 +262,14 @@ void wide_tiles(const Part& part, const int8_t* values, int n_planes, const Fini
   }
 }
 
-// Adds the products of MR pixels and quad 8 * group + J, decoded in registers.
-template <int BITS, int MR, int J>
-DSNN_INLINE void direct_quad(const Decoder& decoder, const Fields<BITS>& fields, int64_t group, int n,
-                             const uint8_t* const* rows, const int64_t* offsets, Ints (&sums)[2][MR]) {
-  if (J >= n) return;
-  const int64_t quad = 8 * group + J, offset = offsets ? offsets[quad] : 4 * quad;
-  const Bytes values = values_of<BITS>(decoder, codes_of<BITS, J>(fields, group));
-  each<MR>([&](auto m) DSNN_LAMBDA {
-    sums[J % 2][m] = dot(sums[J % 2][m], load_quad(rows[m] + offset), values);
-  });
-}
+// Sums of one pixel and block that do not wait for each other.
+template <int MR>
+constexpr int kChains = MR == 1 ? 8 : MR == 2 ? 4 : 2;
 
-template <int BITS, int MR>
-DSNN_INLINE void direct_group(const Decoder& decoder, const Fields<BITS>& fields, int64_t group, int n,
-                              const uint8_t* const* rows, const int64_t* offsets, Ints (&sums)[2][MR]) {
-  direct_quad<BITS, MR, 0>(decoder, fields, group, n, rows, offsets, sums);
-  direct_quad<BITS, MR, 1>(decoder, fields, group, n, rows, offsets, sums);
-  direct_quad<BITS, MR, 2>(decoder, fields, group, n, rows, offsets, sums);
-  direct_quad<BITS, MR, 3>(decoder, fields, group, n, rows, offsets, sums);
-  direct_quad<BITS, MR, 4>(decoder, fields, group, n, rows, offsets, sums);
-  direct_quad<BITS, MR, 5>(decoder, fields, group, n, rows, offsets, sums);
-  direct_quad<BITS, MR, 6>(decoder, fields, group, n, rows, offsets, sums);
-  direct_quad<BITS, MR, 7>(decoder, fields, group, n, rows, offsets, sums);
+// Adds the products of MR pixels and one quad of columns.
+template <int MR>
+DSNN_INLINE void direct_quad(const Bytes& values, int64_t offset, const uint8_t* const* rows, Ints (&sums)[MR]) {
+  each<MR>([&](auto m) DSNN_LAMBDA { sums[m] = dot(sums[m], load_quad(rows[m] + offset), values); });
 }
 
 // MR pixels on one block whose codes lie at `codes`.
@@ -288,29 +279,29 @@ void direct_block(const Part& part, const uint8_t* codes, const Finish& f, const
   const Decoder decoder = make_decoder<BITS>(weight, 0);
   const Fields<BITS> fields = Fields<BITS>::make(codes, weight.n_quads);
   const uint8_t* rows[MR];
-  Ints sums[2][MR];
+  Ints sums[kChains<MR>][MR];
   each<MR>([&](auto m) DSNN_LAMBDA {
     rows[m] = pixels[m].input + part.offsets[0];
     sums[0][m] = f.start[0];
-    sums[1][m] = zero_ints();
+    each<kChains<MR> - 1>([&](auto chain) DSNN_LAMBDA { sums[chain + 1][m] = zero_ints(); });
   });
   const int n_groups = weight.n_quads / 8;
-  if (part.n_runs == 1) {
-    for (int group = 0; group < n_groups; ++group) direct_group(decoder, fields, group, 8, rows, nullptr, sums);
-  } else {
-    for (int group = 0; group < n_groups; ++group)
-      direct_group(decoder, fields, group, 8, rows, part.quad_offsets, sums);
-  }
-  direct_group(decoder, fields, n_groups, weight.n_quads % 8, rows, part.quad_offsets, sums);
+  // Activations of a linear layer lie side by side; those of a convolution are looked up.
+  const int64_t* offsets = part.n_runs == 1 ? nullptr : part.quad_offsets;
+  for (int group = 0; group < n_groups; ++group)
+    each<8>([&](auto j) DSNN_LAMBDA {
+      constexpr int J = decltype(j)::value;
+      const int64_t quad = 8 * group + J;
+      direct_quad<MR>(values_of<BITS>(decoder, codes_of<BITS, J>(fields, group)), offsets ? offsets[quad] : 4 * quad, rows,
+                      sums[J % kChains<MR>]);
+    });
+  for (int64_t quad = 8 * n_groups; quad < weight.n_quads; ++quad)
+    direct_quad<MR>(values_of<BITS>(decoder, codes_at<BITS>(fields, quad)), part.quad_offsets[quad], rows, sums[0]);
   const Conv& c = *part.conv;
   each<MR>([&](auto m) DSNN_LAMBDA {
-    const Floats sum = to_floats(add_ints(sums[0][m], sums[1][m]));
-    if (c.epilogue.to_float)
-      finish<kToFloats>(c, f, 0, pixels[m], part.first_pixel + m, sum);
-    else if (c.residual)
-      finish<kToBytesResidual>(c, f, 0, pixels[m], part.first_pixel + m, sum);
-    else
-      finish<kToBytes>(c, f, 0, pixels[m], part.first_pixel + m, sum);
+    each<kChains<MR> - 1>([&](auto chain) DSNN_LAMBDA { sums[0][m] = add_ints(sums[0][m], sums[chain + 1][m]); });
+    const Floats sum = to_floats(sums[0][m]);
+    finish_any(c, f, 0, pixels[m], part.first_pixel + m, sum);
   });
 }
 
@@ -325,18 +316,20 @@ void direct_rows(const Part& part, const uint8_t* codes, const Finish& f, const 
   }
 }
 
+// The direct path for `n` pixels, 1 to MR.
+template <int MR>
+void direct_rows_of(int n, const Part& part, const uint8_t* codes, const Finish& f, const Pixel* pixels) {
+  if (n == MR) return direct_rows<MR>(part, codes, f, pixels);
+  if constexpr (MR > 1) direct_rows_of<MR - 1>(n, part, codes, f, pixels);
+}
+
 template <int MAX>
 void direct(const Part& part, const uint8_t* codes, const Finish& f) {
   Pixel pixels[MAX];
   const int n = static_cast<int>(part.end_pixel - part.first_pixel);
   Walk walk(part, part.first_pixel);
   for (int m = 0; m < n; ++m) pixels[m] = walk.next();
-  switch (n) {
-    case 1: return direct_rows<1>(part, codes, f, pixels);
-    case 2: return direct_rows<2>(part, codes, f, pixels);
-    case 3: return direct_rows<3>(part, codes, f, pixels);
-    default: return direct_rows<4>(part, codes, f, pixels);
-  }
+  direct_rows_of<MAX>(n, part, codes, f, pixels);
 }
 
 // Blocks [first, end) of the part's group.

@@ -16,6 +16,8 @@ struct Isa {
   Quantise quantise;
   // Part `part` of `n_parts` of a convolution or a linear layer; the parts may run at the same time.
   void (*conv)(const Conv& conv, int part, int n_parts);
+  // Part `part` of `n_parts` of a linear layer on floats.
+  void (*float_linear)(const FloatLinear& linear, int part, int n_parts);
   // A row of k floats to unsigned 8 bits with zero point 128, and its scale; false where it has NaN or infinity.
   bool (*quantise_row)(const float* x, int k, uint8_t* q, float* scale);
   Steps steps;

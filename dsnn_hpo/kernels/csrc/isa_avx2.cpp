@@ -2,14 +2,16 @@
 #include "quantise.inl"
 #include "simd_avx2.inl"
 // in this order
+#include "each.inl"
 #include "decode.inl"
 #include "gemm.inl"
 #include "depthwise.inl"
+#include "float_linear.inl"
 #include "rows.inl"
 #include "steps.inl"
 
 namespace dsnn {
 
-const Isa kAvx2 = {"avx2", kQuantise, conv, quantise_row, kSteps};
+const Isa kAvx2 = {"avx2", kQuantise, conv, float_linear, quantise_row, kSteps};
 
 }  // namespace dsnn

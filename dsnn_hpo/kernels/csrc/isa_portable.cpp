@@ -2,14 +2,16 @@
 #include "quantise.inl"
 #include "simd_portable.inl"
 // in this order
+#include "each.inl"
 #include "decode.inl"
 #include "gemm.inl"
 #include "depthwise.inl"
+#include "float_linear.inl"
 #include "rows.inl"
 #include "steps.inl"
 
 namespace dsnn {
 
-const Isa kPortable = {"portable", kQuantise, conv, quantise_row, kSteps};
+const Isa kPortable = {"portable", kQuantise, conv, float_linear, quantise_row, kSteps};
 
 }  // namespace dsnn

@@ -2,14 +2,16 @@
 #include "quantise.inl"
 #include "simd_avx512.inl"
 // in this order
+#include "each.inl"
 #include "decode.inl"
 #include "gemm.inl"
 #include "depthwise.inl"
+#include "float_linear.inl"
 #include "rows.inl"
 #include "steps.inl"
 
 namespace dsnn {
 
-const Isa kAvx512Vnni = {"avx512vnni", kQuantise, conv, quantise_row, kSteps};
+const Isa kAvx512Vnni = {"avx512vnni", kQuantise, conv, float_linear, quantise_row, kSteps};
 
 }  // namespace dsnn

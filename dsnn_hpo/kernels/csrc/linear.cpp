@@ -1,5 +1,6 @@
 // A linear layer on float activations that are quantised row by row.
 #include <atomic>
+#include <cstring>
 
 #include "conv.hpp"
 #include "dsnn_kernels.h"
@@ -50,4 +51,23 @@ int32_t dsnn_linear_int8(const float* x, float* y, int32_t m, int32_t k, int32_t
       if (!n_bad.load()) isa().conv(c, part, threads);
   }
   return n_bad.load() > 0;
+}
+
+void dsnn_linear_float(const float* x, float* y, int32_t m, int32_t k, int32_t n, const DsnnWeight* weight,
+                       const float* scale, const float* bias, int32_t n_threads) {
+  using namespace dsnn;
+  FloatLinear l{x, k, y, m, n, {weight->codes, weight->bits, weight->has_zero, weight->n_quads, weight->n_planes}, scale, bias};
+  if (k % 4) {
+    l.x_stride = int64_t{4} * weight->n_quads;
+    float* padded = reinterpret_cast<float*>(scratch(3, 4 * m * l.x_stride));
+    for (int32_t i = 0; i < m; ++i) {
+      std::memcpy(padded + i * l.x_stride, x + int64_t{i} * k, sizeof(float) * static_cast<size_t>(k));
+      std::memset(padded + i * l.x_stride + k, 0, sizeof(float) * static_cast<size_t>(l.x_stride - k));
+    }
+    l.x = padded;
+  }
+  const int threads = int64_t{m} * k * n < kParallelWork ? 1 : n_threads;
+  if (threads <= 1) return isa().float_linear(l, 0, 1);
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int part = 0; part < threads; ++part) isa().float_linear(l, part, threads);
 }

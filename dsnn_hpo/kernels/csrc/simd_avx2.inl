@@ -10,6 +10,8 @@ namespace {
 constexpr int kTile = 4;       // pixels of a tile
 constexpr int kBlocks = 4;     // blocks of 16 rows decoded together
 constexpr int kMaxDirect = 4;  // so few pixels take the codes straight from memory
+// whether dot is exact for any int8 weight too
+constexpr bool kAnyIsSame = false;
 
 struct Bytes {
   __m256i lo, hi;
@@ -37,6 +39,10 @@ DSNN_INLINE Bytes bytes_sub(Bytes a, Bytes b) { return {_mm256_sub_epi8(a.lo, b.
 DSNN_INLINE Bytes bytes_min(Bytes a, Bytes b) { return {_mm256_min_epi8(a.lo, b.lo), _mm256_min_epi8(a.hi, b.hi)}; }
 // Shifts cross from byte to byte: mask after a right one, and before a left one.
 DSNN_INLINE Bytes shift_right(Bytes v, int n) { return {_mm256_srli_epi16(v.lo, n), _mm256_srli_epi16(v.hi, n)}; }
+DSNN_INLINE Bytes shift_right_by(Bytes v, int n) {
+  const __m128i count = _mm_cvtsi32_si128(n);
+  return {_mm256_srl_epi16(v.lo, count), _mm256_srl_epi16(v.hi, count)};
+}
 DSNN_INLINE Bytes shift_left(Bytes v, int n) { return {_mm256_slli_epi16(v.lo, n), _mm256_slli_epi16(v.hi, n)}; }
 // table[index] of 16 bytes, 0 where index is negative
 DSNN_INLINE Bytes table_of(const int8_t* t) {
@@ -114,6 +120,35 @@ DSNN_INLINE void store_low_bytes(uint8_t* p, Ints v) {
 DSNN_INLINE Ints load_low_bytes(const uint8_t* p) {
   const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return {_mm256_cvtepu8_epi32(v), _mm256_cvtepu8_epi32(_mm_srli_si128(v, 8))};
+}
+
+DSNN_INLINE Floats zero_floats() { return all_floats(0.0f); }
+// acc + a * b; in one rounding or two
+DSNN_INLINE Floats multiply_add(Floats acc, Floats a, Floats b) {
+  return {_mm256_fmadd_ps(a.lo, b.lo, acc.lo), _mm256_fmadd_ps(a.hi, b.hi, acc.hi)};
+}
+
+// What it takes to build a float32 from a code: the exponent's field of magnitude 0, and whether that is zero instead.
+struct FloatDecoder {
+  __m256i first, keeps_zero;
+};
+DSNN_INLINE FloatDecoder make_float_decoder(const float* values) {
+  const bool has_zero = values[0] == 0.0f;
+  return {_mm256_set1_epi32(has_zero ? 126 : 127), _mm256_set1_epi32(has_zero ? -1 : 0)};
+}
+template <int BITS>
+DSNN_INLINE __m256 float_values(const FloatDecoder& d, __m256i codes, int column) {
+  const __m256i code = _mm256_srli_epi32(codes, 8 * column);
+  const __m256i magnitude = _mm256_and_si256(code, _mm256_set1_epi32((1 << (BITS - 1)) - 1));
+  const __m256i sign = _mm256_and_si256(_mm256_slli_epi32(code, 32 - BITS), _mm256_set1_epi32(static_cast<int>(1u << 31)));
+  const __m256i bits = _mm256_or_si256(sign, _mm256_slli_epi32(_mm256_add_epi32(magnitude, d.first), 23));
+  const __m256i is_zero = _mm256_and_si256(d.keeps_zero, _mm256_cmpeq_epi32(magnitude, _mm256_setzero_si256()));
+  return _mm256_castsi256_ps(_mm256_andnot_si256(is_zero, bits));
+}
+// The values of the codes in byte `column` of every row.
+template <int BITS>
+DSNN_INLINE Floats float_values(const FloatDecoder& d, Bytes codes, int column) {
+  return {float_values<BITS>(d, codes.lo, column), float_values<BITS>(d, codes.hi, column)};
 }
 
 }  // namespace

@@ -9,7 +9,13 @@ namespace {
 
 constexpr int kTile = 8;       // pixels of a tile
 constexpr int kBlocks = 4;     // blocks of 16 rows decoded together
-constexpr int kMaxDirect = 4;  // so few pixels take the codes straight from memory
+constexpr int kMaxDirect = 6;  // so few pixels take the codes straight from memory
+// whether dot is exact for any int8 weight too
+#ifdef __AVX512VNNI__
+constexpr bool kAnyIsSame = true;
+#else
+constexpr bool kAnyIsSame = false;
+#endif
 
 using Bytes = __m512i;   // 64 bytes: 16 rows by 4 columns
 using Ints = __m512i;    // 16 int32, a row each
@@ -25,6 +31,7 @@ DSNN_INLINE Bytes bytes_sub(Bytes a, Bytes b) { return _mm512_sub_epi8(a, b); }
 DSNN_INLINE Bytes bytes_min(Bytes a, Bytes b) { return _mm512_min_epi8(a, b); }
 // Shifts cross from byte to byte: mask after a right one, and before a left one.
 DSNN_INLINE Bytes shift_right(Bytes v, int n) { return _mm512_srli_epi16(v, n); }
+DSNN_INLINE Bytes shift_right_by(Bytes v, int n) { return _mm512_srl_epi16(v, _mm_cvtsi32_si128(n)); }
 DSNN_INLINE Bytes shift_left(Bytes v, int n) { return _mm512_slli_epi16(v, n); }
 // table[index] of 16 bytes, 0 where index is negative
 DSNN_INLINE Bytes table_of(const int8_t* t) {
@@ -95,6 +102,28 @@ DSNN_INLINE void store_low_bytes(uint8_t* p, Ints v) {
 }
 DSNN_INLINE Ints load_low_bytes(const uint8_t* p) {
   return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+
+DSNN_INLINE Floats zero_floats() { return _mm512_setzero_ps(); }
+// acc + a * b; in one rounding or two
+DSNN_INLINE Floats multiply_add(Floats acc, Floats a, Floats b) { return _mm512_fmadd_ps(a, b, acc); }
+
+// The float32 value of every code.
+struct FloatDecoder {
+  __m512 table[4];
+};
+DSNN_INLINE FloatDecoder make_float_decoder(const float* values) {
+  return {{load_floats(values), load_floats(values + 16), load_floats(values + 32), load_floats(values + 48)}};
+}
+// The values of the codes in byte `column` of every row.
+template <int BITS>
+DSNN_INLINE Floats float_values(const FloatDecoder& d, Bytes codes, int column) {
+  const __m512i index = _mm512_srli_epi32(codes, 8 * column);
+  if (BITS <= 4) return _mm512_permutexvar_ps(index, d.table[0]);
+  const __m512 low = _mm512_permutex2var_ps(d.table[0], index, d.table[1]);
+  if (BITS == 5) return low;
+  const __m512 high = _mm512_permutex2var_ps(d.table[2], index, d.table[3]);
+  return _mm512_mask_mov_ps(low, _mm512_test_epi32_mask(index, _mm512_set1_epi32(32)), high);
 }
 
 }  // namespace

@@ -8,6 +8,8 @@ namespace {
 constexpr int kTile = 1;       // pixels of a tile
 constexpr int kBlocks = 1;     // blocks of 16 rows decoded together
 constexpr int kMaxDirect = 0;  // so few pixels take the codes straight from memory
+// whether dot is exact for any int8 weight too
+constexpr bool kAnyIsSame = true;
 
 typedef uint8_t Bytes __attribute__((vector_size(64)));
 typedef int8_t SignedBytes __attribute__((vector_size(64)));
@@ -34,6 +36,7 @@ DSNN_INLINE Bytes bytes_min(Bytes a, Bytes b) {
   return (a & less) | (b & ~less);
 }
 DSNN_INLINE Bytes shift_right(Bytes v, int n) { return v >> n; }
+DSNN_INLINE Bytes shift_right_by(Bytes v, int n) { return v >> n; }
 DSNN_INLINE Bytes shift_left(Bytes v, int n) { return v << n; }
 // table[index] of 16 bytes, 0 where index is negative
 DSNN_INLINE Bytes table_of(const int8_t* t) {
@@ -104,6 +107,26 @@ DSNN_INLINE void store_low_bytes(uint8_t* p, Ints v) {
 DSNN_INLINE Ints load_low_bytes(const uint8_t* p) {
   Ints v;
   for (int i = 0; i < 16; ++i) v[i] = p[i];
+  return v;
+}
+
+DSNN_INLINE Floats zero_floats() { return Floats{}; }
+// acc + a * b; in one rounding or two
+DSNN_INLINE Floats multiply_add(Floats acc, Floats a, Floats b) { return acc + a * b; }
+
+// The float32 value of every code.
+struct FloatDecoder {
+  const float* values;
+};
+DSNN_INLINE FloatDecoder make_float_decoder(const float* values) { return {values}; }
+// The values of the codes in byte `column` of every row.
+static __attribute__((noinline)) void float_values_of(const float* values, const uint8_t* codes, float* out) {
+  for (int i = 0; i < 16; ++i) out[i] = values[codes[4 * i]];
+}
+template <int BITS>
+DSNN_INLINE Floats float_values(const FloatDecoder& d, Bytes codes, int column) {
+  Floats v;
+  float_values_of(d.values, reinterpret_cast<const uint8_t*>(&codes) + column, reinterpret_cast<float*>(&v));
   return v;
 }
 
