@@ -5,18 +5,18 @@ from __future__ import annotations
 from dsnn_hpo.kernels._implementation import Implementation, use_implementation
 from dsnn_hpo.kernels._library import available_isas, isa
 from dsnn_hpo.kernels._ops import fuses
-from dsnn_hpo.kernels.fixed_point import (
-    FixedPointRounding,
-    fixed_point,
-    fixed_point_range,
-    fixed_point_reference,
-)
 from dsnn_hpo.kernels.conv2d import (
     Geometry,
     Output8Bit,
     Residual,
     conv2d_u8,
     conv2d_u8_reference,
+)
+from dsnn_hpo.kernels.fixed_point import (
+    FixedPointRounding,
+    fixed_point,
+    fixed_point_range,
+    fixed_point_reference,
 )
 from dsnn_hpo.kernels.linear import (
     linear_int8,

@@ -79,6 +79,12 @@ def pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
+def require_together(x: Tensor, weight: Tensor) -> None:
+    """Returns nothing; raises ValueError unless an input and a weight are on one device."""
+    if x.device != weight.device:
+        raise ValueError(f"x is on {x.device} and the weight on {weight.device}: move one of them")
+
+
 def require(tensor: Tensor, name: str, *, dtype: torch.dtype, shape: Sequence[int | None]) -> None:
     """Returns nothing; raises unless a tensor is contiguous, on the CPU, of a dtype and of a shape, None for any size.
 

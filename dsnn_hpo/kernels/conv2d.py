@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dsnn_hpo.kernels import _library
-from dsnn_hpo.kernels._ops import LIBRARY, pointer, require
+from dsnn_hpo.kernels._ops import LIBRARY, pointer, require, require_together
 from dsnn_hpo.kernels.linear import WeightStructure
 from dsnn_hpo.kernels.packed_weight import PackedWeight
 
@@ -107,6 +107,7 @@ def conv2d_u8(
         TypeError: a dtype is wrong.
         ValueError: a shape, device, memory layout or zero point is wrong, or the kernel does not fit the image.
     """
+    require_together(x, weight.codes)
     geometry = geometry or Geometry()
     limits = output or Output8Bit()
     values, residual_scale, residual_zero = (

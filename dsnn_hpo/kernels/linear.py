@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dsnn_hpo.kernels import _library
-from dsnn_hpo.kernels._ops import INT32, LIBRARY, POINTER, pointer, require
-from dsnn_hpo.kernels.packed_weight import PackedWeight
+from dsnn_hpo.kernels._ops import INT32, LIBRARY, POINTER, pointer, require, require_together
+from dsnn_hpo.kernels.packed_weight import Facts, PackedWeight
 
 FEW_ROWS = 16
 """Up to so many rows the float kernel reads the packed weight; for more, torch multiplies by the unpacked one."""
@@ -40,7 +40,7 @@ def linear_int8(x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> 
         TypeError: a dtype is wrong.
         ValueError: a shape or device is wrong, or x has NaN or infinite values.
     """
-    _require_linear(weight)
+    _require_linear(x, weight)
     if _is_direct(x, bias):
         return _linear_int8_cpu(x, weight, bias)
     return torch.ops.dsnn_hpo.linear_int8(x, *_tensors(weight), bias, *_numbers(weight))  # type: ignore[no-any-return]
@@ -61,7 +61,7 @@ def linear_packed(x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -
         TypeError: a dtype is wrong.
         ValueError: a shape or device is wrong.
     """
-    _require_linear(weight)
+    _require_linear(x, weight)
     if x.numel() > FEW_ROWS * weight.shape[1] and x.device.type == "cpu":
         return F.linear(x, weight.dense, bias)
     if _is_direct(x, bias):
@@ -184,7 +184,8 @@ def _is_direct(x: Tensor, bias: Tensor | None) -> bool:
     )
 
 
-def _require_linear(weight: PackedWeight) -> None:
+def _require_linear(x: Tensor, weight: PackedWeight) -> None:
+    require_together(x, weight.codes)
     if len(weight.shape) != 2:
         raise ValueError(f"a linear layer needs a weight of shape (n, k), not {weight.shape}")
 
@@ -209,10 +210,8 @@ def _numbers(weight: PackedWeight) -> tuple[list[int], int, bool]:
 def _weight_of(arguments: tuple[Any, ...]) -> PackedWeight:
     """Returns the weight of an op's arguments after x."""
     codes, exponents, n_planes, row_sums, scales, _, shape, bits, has_zero = arguments
-    weight = PackedWeight(codes, exponents, tuple(shape), bits, has_zero)
-    # Known already: not to be computed again.
-    weight.__dict__.update(n_planes=n_planes, row_sums=row_sums, scales=scales)
-    return weight
+    facts = Facts(n_planes, row_sums, scales)
+    return PackedWeight(codes, exponents, tuple(shape), bits, has_zero, facts=facts)
 
 
 def _register(name: str, implementation: Any) -> None:

@@ -16,9 +16,8 @@ one load, each by one shift and one mask, in the order in which an instruction f
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,6 +33,14 @@ MAX_COLUMNS = 2**17
 """255 * 64 * 2**17 is the largest sum of products that an int32 accumulator holds."""
 
 
+class Facts(NamedTuple):
+    """What kernels want to know of a weight besides its codes; see the properties of ``PackedWeight``."""
+
+    n_planes: Tensor
+    row_sums: Tensor
+    scales: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class PackedWeight:
     """A packed weight; make one with ``pack``.
@@ -45,6 +52,8 @@ class PackedWeight:
         bits: of a code, 2 to 6.
         has_zero: whether one magnitude stands for zero.
         groups: of the convolution, 1 for a linear layer.
+        facts: what follows from the others, computed when it is first asked for.
+        unpacked: ``dense``, once it was asked for.
     """
 
     codes: Tensor
@@ -53,6 +62,8 @@ class PackedWeight:
     bits: int
     has_zero: bool
     groups: int = 1
+    facts: Facts | None = field(default=None, repr=False)
+    unpacked: Tensor | None = field(default=None, repr=False, init=False)
 
     def __reduce__(self) -> tuple[type[PackedWeight], tuple[Any, ...]]:
         """Returns how to make it again: without what was computed from it and kept."""
@@ -68,29 +79,33 @@ class PackedWeight:
         """Returns the bytes of codes and exponents."""
         return self.codes.numel() + 2 * self.exponents.numel()
 
-    @cached_property
-    def row_sums(self) -> Tensor:
-        """Returns the sum of each row's integers, int64, shape (n_rows,): what a zero point adds to a sum."""
-        sums: Tensor = self.integers().flatten(1).sum(1)
-        return sums
-
-    @cached_property
-    def scales(self) -> Tensor:
-        """Returns ``2**exponents``, float32, shape (n_rows,)."""
-        return torch.ldexp(torch.ones_like(self.exponents, dtype=torch.float32), self.exponents)
-
-    @cached_property
-    def dense(self) -> Tensor:
-        """Returns ``unpack()``, kept from then on: 4 bytes a weight."""
-        return self.unpack()
-
-    @cached_property
+    @property
     def n_planes(self) -> Tensor:
         """Returns the number of int8 planes that each block's magnitudes need, uint8, shape (n_blocks,)."""
-        powers = _padded_codes(self) & (2 ** (self.bits - 1) - 1)
-        largest = (powers - int(self.has_zero)).flatten(1).amax(1).clamp_min_(0)
-        planes: Tensor = largest // PLANE_EXPONENTS + 1
-        return planes.to(torch.uint8)
+        return self._facts.n_planes
+
+    @property
+    def row_sums(self) -> Tensor:
+        """Returns the sum of each row's integers, int64, shape (n_rows,): what a zero point adds to a sum."""
+        return self._facts.row_sums
+
+    @property
+    def scales(self) -> Tensor:
+        """Returns ``2**exponents``, float32, shape (n_rows,)."""
+        return self._facts.scales
+
+    @property
+    def _facts(self) -> Facts:
+        if self.facts is None:
+            object.__setattr__(self, "facts", _facts_of(self))
+        return self.facts  # type: ignore[return-value]
+
+    @property
+    def dense(self) -> Tensor:
+        """Returns ``unpack()``, kept from then on: 4 bytes a weight."""
+        if self.unpacked is None:
+            object.__setattr__(self, "unpacked", self.unpack())
+        return self.unpacked  # type: ignore[return-value]
 
     def integers(self) -> Tensor:
         """Returns the weight divided by its rows' ``2**exponent``: int64 powers of two, signed, of ``shape``."""
@@ -196,8 +211,18 @@ def pack(weight: Tensor, bits: int | None = None, *, groups: int = 1) -> PackedW
     magnitudes[is_zero] = 0
     bits = _bits_for(magnitudes, bits, has_zero)
     codes = magnitudes | ((weight < 0).to(torch.uint8) << (bits - 1))
-    return PackedWeight(
-        _fields_of_blocks(layout.blocks_of(codes), bits), exponents, tuple(weight.shape), bits, has_zero, groups
+    blocks = layout.blocks_of(codes)
+    packed = PackedWeight(_fields_of_blocks(blocks, bits), exponents, tuple(weight.shape), bits, has_zero, groups)
+    return replace(packed, facts=_facts_of(packed))
+
+
+def _facts_of(packed: PackedWeight) -> Facts:
+    powers = _padded_codes(packed) & (2 ** (packed.bits - 1) - 1)
+    largest = (powers - int(packed.has_zero)).flatten(1).amax(1).clamp_min_(0)
+    return Facts(
+        n_planes=torch.as_tensor(largest // PLANE_EXPONENTS + 1, dtype=torch.uint8),
+        row_sums=packed.integers().flatten(1).sum(1),
+        scales=torch.ldexp(torch.ones_like(packed.exponents, dtype=torch.float32), packed.exponents),
     )
 
 

@@ -152,7 +152,11 @@ def simple(**changes: object) -> dict[str, object]:
         ({"x": torch.zeros(6, 6, 4, dtype=torch.uint8)}, ValueError, "x must be of shape"),
         ({"x": torch.zeros(2, 4, 6, 6, dtype=torch.uint8).permute(0, 2, 3, 1)}, ValueError, "x must be contiguous"),
         ({"x": torch.zeros(2, 2, 2, 4, dtype=torch.uint8)}, ValueError, "too small for a kernel"),
-        ({"x": torch.zeros(2, 6, 6, 4, dtype=torch.uint8, device="meta")}, ValueError, "meta"),
+        (
+            {"x": torch.zeros(2, 6, 6, 4, dtype=torch.uint8, device="meta")},
+            ValueError,
+            "x is on meta and the weight on cpu",
+        ),
         ({"weight": pack(torch.ones(8, 4))}, ValueError, "four dimensions"),
         ({"affine": (torch.ones(7), torch.zeros(8))}, ValueError, r"scale must be of shape \(8\), not \(7,\)"),
         ({"affine": (torch.ones(8), torch.zeros(8).double())}, TypeError, "bias must be torch.float32"),
@@ -171,7 +175,7 @@ def test_a_wrong_argument_is_named(
     "make", [lambda: Geometry(stride=(0, 1)), lambda: Geometry(padding=(-1, 0)), lambda: Output8Bit(0, 9, 3)]
 )
 def test_impossible_settings_are_refused(make: object) -> None:
-    with pytest.raises(ValueError, match="must be two numbers|needs 0 <= lowest"):
+    with pytest.raises(ValueError, match=r"must be two numbers|needs 0 <= lowest"):
         make()
 
 
@@ -195,7 +199,6 @@ def test_is_a_well_made_op() -> None:
 def test_compiles_into_one_graph() -> None:
     arguments = simple(x=torch.randint(0, 256, (2, 6, 6, 4), dtype=torch.uint8))
     weight = arguments["weight"]
-    _ = weight.n_planes, weight.row_sums
 
     def call(x: torch.Tensor) -> torch.Tensor:
         return conv2d_u8(x, weight, arguments["affine"], output=Output8Bit())

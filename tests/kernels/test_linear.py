@@ -159,12 +159,12 @@ def test_is_a_well_made_op(name: str, requires_grad: bool) -> None:
 
 
 @pytest.mark.parametrize("op", [linear_int8, linear_packed])
-def test_compiles_into_one_graph(op: object) -> None:
+@pytest.mark.parametrize("n_rows", [3, 40])
+def test_compiles_into_one_graph(op: object, n_rows: int) -> None:
     weight = pack(torch.ldexp(torch.ones(6, 12), torch.randint(-3, 1, (6, 12))))
-    x = torch.randn(3, 12)
-    expected = op(x, weight)
+    x = torch.randn(n_rows, 12)
     compiled = torch.compile(lambda x: op(x, weight).relu(), backend="aot_eager", fullgraph=True)
-    assert torch.equal(compiled(x), expected.relu())
+    assert torch.equal(compiled(x), op(x, weight).relu())
 
 
 def test_a_used_weight_can_be_copied_and_stored() -> None:
