@@ -69,7 +69,7 @@ def observe(traced: fx.GraphModule, names: Set[str], samples: Tensor) -> dict[st
     for name, value in _values(traced, names, samples):
         seen = observed[name]
         if seen.highest > seen.lowest:
-            seen.counts += torch.histc(value.float(), N_BINS, seen.lowest, seen.highest).double()
+            seen.counts += torch.histc(value.float(), N_BINS, seen.lowest, seen.highest).cpu().double()
     return observed
 
 

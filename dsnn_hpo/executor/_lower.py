@@ -41,6 +41,8 @@ from dsnn_hpo.kernels.plan import (
 )
 
 _DENSE_LIMIT = 127
+_MAX_DENSE_COLUMNS = 2**16
+"""255 * 127 * 2**16 is below 2**31, what an accumulator holds."""
 
 
 def lowered(graph: Graph, formats: Formats, input_shape: Shape) -> Plan:
@@ -218,6 +220,11 @@ def _weight(node: Node, operation: Weighted) -> tuple[Weight, Tensor]:
         except ValueError as error:
             raise FreezeError(f"the weight of layer {node.label!r} cannot be packed: {error}") from error
         return packed, torch.ldexp(torch.ones(len(weight), dtype=torch.float64), packed.exponents.long())
+    if weight[0].numel() > _MAX_DENSE_COLUMNS:
+        raise FreezeError(
+            f"layer {node.label!r} has {weight[0].numel()} inputs an output; an int8 layer has at most "
+            f"{_MAX_DENSE_COLUMNS}, a shift layer twice as many"
+        )
     largest = weight.abs().flatten(1).amax(1)
     row_scale = torch.where(largest > 0, largest / _DENSE_LIMIT, 1.0)
     values = torch.round(weight / row_scale.view(-1, 1, 1, 1)).to(torch.int8)

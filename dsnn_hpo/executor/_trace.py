@@ -61,7 +61,13 @@ class _Translation:
         self._alias: dict[str, str] = {}
         self._values: dict[str, Any] = {}
         self._positions = {node: position for position, node in enumerate(module.graph.nodes)}
-        run_traced(module, sample, self._remember)
+        try:
+            run_traced(module, sample, self._remember)
+        except Exception as error:
+            raise FreezeError(
+                f"the network fails on calibration samples of shape {tuple(sample.shape[1:])} on {sample.device}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
     def graph(self) -> Graph:
         """Returns the whole network's graph."""

@@ -233,6 +233,17 @@ def test_weights_of_too_wide_a_range_are_named():
         freeze(network, torch.randn(2, 3, 2, 2))
 
 
+def test_too_many_inputs_for_a_sum_of_32_bits_are_named():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(2**16 + 4, 2))
+    with pytest.raises(FreezeError, match=r"layer '1' has 65540 inputs"):
+        freeze(network, torch.randn(2, 1, 1, 2**16 + 4))
+
+
+def test_samples_that_the_network_cannot_take_are_named():
+    with pytest.raises(FreezeError, match=r"fails on calibration samples of shape \(2, 4, 4\)"):
+        freeze(nn.Sequential(nn.Conv2d(3, 3, 1), nn.Flatten()), torch.zeros(2, 2, 4, 4))
+
+
 @pytest.mark.parametrize(
     ("calibration", "message"),
     [
