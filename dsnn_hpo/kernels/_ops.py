@@ -79,6 +79,21 @@ def pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
 
 
+def is_direct(x: Tensor, bias: Tensor | None = None) -> bool:
+    """Returns whether nothing but the kernel needs to see this call: no gradient, no trace, no mode.
+
+    The dispatcher and the way back to Python cost more than a small kernel.
+    """
+    return (
+        type(x) is Tensor
+        and x.device.type == "cpu"
+        and not (torch.is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)))
+        and not torch.compiler.is_compiling()
+        and not torch._C._len_torch_dispatch_stack()
+        and torch._C._functorch.peek_interpreter_stack() is None
+    )
+
+
 def require_together(x: Tensor, weight: Tensor) -> None:
     """Returns nothing; raises ValueError unless an input and a weight are on one device."""
     if x.device != weight.device:
@@ -92,6 +107,8 @@ def require(tensor: Tensor, name: str, *, dtype: torch.dtype, shape: Sequence[in
         TypeError: it is of another dtype.
         ValueError: it is of another shape, on another device or not contiguous.
     """
+    if tensor.dtype == dtype and tensor.shape == shape and tensor.device.type == "cpu" and tensor.is_contiguous():
+        return
     if tensor.dtype != dtype:
         raise TypeError(f"{name} must be {dtype}, not {tensor.dtype}")
     if tensor.dim() != len(shape) or any(

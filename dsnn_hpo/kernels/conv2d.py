@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from dsnn_hpo.kernels import _library
-from dsnn_hpo.kernels._ops import LIBRARY, pointer, require, require_together
-from dsnn_hpo.kernels.linear import WeightStructure
-from dsnn_hpo.kernels.packed_weight import PackedWeight
+from dsnn_hpo.kernels._ops import LIBRARY, is_direct, pointer, require, require_together
+from dsnn_hpo.kernels.linear import WeightStructure, weight_structure
+from dsnn_hpo.kernels.packed_weight import Facts, PackedWeight
 
 _EXACT_IN_DOUBLE = 2**53
 
@@ -109,6 +110,8 @@ def conv2d_u8(
     """
     require_together(x, weight.codes)
     geometry = geometry or Geometry()
+    if is_direct(x):
+        return _conv2d_u8_cpu(x, weight, affine, geometry, zero_point, output, residual)
     limits = output or Output8Bit()
     values, residual_scale, residual_zero = (
         (None, 0.0, 0) if residual is None else (residual.values, residual.scale, residual.zero_point)
@@ -204,56 +207,47 @@ class _Conv2d(ctypes.Structure):
 
 def _conv2d_u8_cpu(
     x: Tensor,
-    codes: Tensor,
-    exponents: Tensor,
-    n_planes: Tensor,
-    row_sums: Tensor,
-    shape: list[int],
-    bits: int,
-    has_zero: bool,
-    groups: int,
-    scale: Tensor,
-    bias: Tensor,
-    geometry: list[int],
-    zero_points: list[int],
-    residual: Tensor | None,
-    residual_scale: float,
-    residual_zero: int,
-    to_float: bool,
+    weight: PackedWeight,
+    affine: tuple[Tensor, Tensor],
+    geometry: Geometry,
+    zero_point: int,
+    output: Output8Bit | None,
+    residual: Residual | None,
 ) -> Tensor:
-    weight = PackedWeight(codes, exponents, tuple(shape), bits, has_zero, groups)
-    where = _geometry(geometry)
-    zero_point, out_zero, lowest, highest = zero_points
-    size = _checked(x, weight, (scale, bias), where, residual, zero_point)
+    size = _checked(x, weight, affine, geometry, residual, zero_point)
     loaded = _library.compiled_library()
     if loaded is None:
-        added = None if residual is None else Residual(residual, residual_scale, residual_zero)
-        return conv2d_u8_reference(
-            x,
-            weight.integers(),
-            (scale, bias),
-            where,
-            groups=groups,
-            zero_point=zero_point,
-            output=None if to_float else Output8Bit(out_zero, lowest, highest),
-            residual=added,
-        )
-    y = torch.empty(size, dtype=torch.float32 if to_float else torch.uint8)
+        options: Any = {"groups": weight.groups, "zero_point": zero_point, "output": output, "residual": residual}
+        return conv2d_u8_reference(x, weight.integers(), affine, geometry, **options)
+    y = torch.empty(size, dtype=torch.float32 if output is None else torch.uint8)
     if not y.numel():
         return y
-    correction = row_sums * zero_point if zero_point else None
-    layout = weight.layout
+    correction = weight.row_sums * zero_point if zero_point else None
+    limits = output or Output8Bit()
     arguments = _Conv2d(
-        pointer(x), pointer(y), pointer(residual), pointer(scale), pointer(bias), pointer(correction),
-        WeightStructure(pointer(codes), pointer(n_planes), bits, has_zero, layout.n_quads),
-        x.shape[0], x.shape[1], x.shape[2], x.shape[3], size[1], size[2], shape[0],
-        shape[2], shape[3], *where.stride, *where.dilation,
-        *where.padding, *where.padding, groups, layout.is_depthwise,
-        zero_point, out_zero, residual_zero, to_float,
-        lowest - out_zero, highest - out_zero, residual_scale,
+        x.data_ptr(), y.data_ptr(), residual and residual.values.data_ptr(), affine[0].data_ptr(), affine[1].data_ptr(),
+        pointer(correction), weight_structure(weight), *x.shape, *size[1:], *weight.shape[2:],
+        *geometry.stride, *geometry.dilation, *geometry.padding, *geometry.padding,
+        weight.groups, weight.layout.is_depthwise,
+        zero_point, limits.zero_point, 0 if residual is None else residual.zero_point, output is None,
+        limits.lowest - limits.zero_point, limits.highest - limits.zero_point,
+        0.0 if residual is None else residual.scale,
     )  # fmt: skip
     loaded.dsnn_conv2d(ctypes.byref(arguments), _library.n_threads())
     return y
+
+
+def _conv2d_u8_op(x: Tensor, *arguments: Any) -> Tensor:
+    codes, exponents, n_planes, row_sums, shape, bits, has_zero, groups, scale, bias, geometry, zero_points = arguments[
+        :12
+    ]
+    values, residual_scale, residual_zero, to_float = arguments[12:]
+    facts = Facts(n_planes, row_sums, scale)
+    weight = PackedWeight(codes, exponents, tuple(shape), bits, has_zero, groups, facts)
+    residual = None if values is None else Residual(values, residual_scale, residual_zero)
+    zero_point, *limits = zero_points
+    output = None if to_float else Output8Bit(*limits)
+    return _conv2d_u8_cpu(x, weight, (scale, bias), _geometry(geometry), zero_point, output, residual)
 
 
 def _geometry(values: list[int]) -> Geometry:
@@ -266,7 +260,7 @@ def _checked(
     weight: PackedWeight,
     affine: tuple[Tensor, Tensor],
     geometry: Geometry,
-    residual: Tensor | None,
+    residual: Residual | None,
     zero_point: int,
 ) -> tuple[int, int, int, int]:
     """Returns the output's shape, (n, height, width, n_rows)."""
@@ -281,7 +275,7 @@ def _checked(
     size = geometry.output_size((x.shape[1], x.shape[2]), (kernel[0], kernel[1]))
     shape = (x.shape[0], *size, n_rows)
     if residual is not None:
-        require(residual, "residual", dtype=torch.uint8, shape=shape)
+        require(residual.values, "residual", dtype=torch.uint8, shape=shape)
     return shape
 
 
@@ -294,4 +288,4 @@ def _conv2d_u8_fake(x: Tensor, *arguments: object) -> Tensor:
     return x.new_empty((x.shape[0], *size, n_rows), dtype=torch.float32 if to_float else torch.uint8)
 
 
-LIBRARY.impl("conv2d_u8", _conv2d_u8_cpu, "CPU")
+LIBRARY.impl("conv2d_u8", _conv2d_u8_op, "CPU")

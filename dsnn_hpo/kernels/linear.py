@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dsnn_hpo.kernels import _library
-from dsnn_hpo.kernels._ops import INT32, LIBRARY, POINTER, pointer, require, require_together
+from dsnn_hpo.kernels._ops import INT32, LIBRARY, POINTER, is_direct, pointer, require, require_together
 from dsnn_hpo.kernels.packed_weight import Facts, PackedWeight
 
 FEW_ROWS = 16
@@ -38,10 +38,11 @@ def linear_int8(x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> 
 
     Raises:
         TypeError: a dtype is wrong.
-        ValueError: a shape or device is wrong, or x has NaN or infinite values.
+        ValueError: a shape or device is wrong, or x has NaN or infinite values; on a GPU, where raising would have to
+            wait for the result, such a row becomes NaN instead.
     """
     _require_linear(x, weight)
-    if _is_direct(x, bias):
+    if is_direct(x, bias):
         return _linear_int8_cpu(x, weight, bias)
     return torch.ops.dsnn_hpo.linear_int8(x, *_tensors(weight), bias, *_numbers(weight))  # type: ignore[no-any-return]
 
@@ -64,7 +65,7 @@ def linear_packed(x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -
     _require_linear(x, weight)
     if x.numel() > FEW_ROWS * weight.shape[1] and x.device.type == "cpu":
         return F.linear(x, weight.dense, bias)
-    if _is_direct(x, bias):
+    if is_direct(x, bias):
         return _linear_packed_cpu(x, weight, bias)
     return torch.ops.dsnn_hpo.linear_packed(x, *_tensors(weight), bias, *_numbers(weight))  # type: ignore[no-any-return]
 
@@ -167,21 +168,6 @@ def _linear_packed_cpu(x: Tensor, weight: PackedWeight, bias: Tensor | None) -> 
             _library.n_threads(),
         )
     return y
-
-
-def _is_direct(x: Tensor, bias: Tensor | None) -> bool:
-    """Returns whether nothing but the kernel needs to see this call: no gradient, no trace, no mode.
-
-    The dispatcher and the way back to Python cost more than a small kernel.
-    """
-    return (
-        type(x) is Tensor
-        and x.device.type == "cpu"
-        and not (torch.is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)))
-        and not torch.compiler.is_compiling()
-        and not torch._C._len_torch_dispatch_stack()
-        and torch._C._functorch.peek_interpreter_stack() is None
-    )
 
 
 def _require_linear(x: Tensor, weight: PackedWeight) -> None:
