@@ -41,7 +41,8 @@ bench: $(BUILT)
 # UndefinedBehaviorSanitizer. What Python leaks at its end is not the kernels'.
 sanitize: $(BUILT)
 	$(call cmake,$(SANITIZED),-DDSNN_SANITIZE=ON)
-	DSNN_HPO_LIBRARY=$(SANITIZED)/libdsnn_kernels.so LD_PRELOAD=$$($${CXX:-c++} -print-file-name=libasan.so) \
+	DSNN_HPO_LIBRARY=$(SANITIZED)/libdsnn_kernels.so \
+	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	$(BIN)/python -m pytest -m "not slow" tests/kernels tests/executor --ignore=tests/kernels/triton
 
