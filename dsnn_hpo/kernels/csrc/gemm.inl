@@ -18,6 +18,7 @@ struct Part {
   int64_t first_pixel, end_pixel;
   const int64_t* offsets;       // of each run, from a pixel's first activation
   int n_runs, run_quads;        // runs are stretches of activations that lie side by side
+  bool paired;                  // one block alone, its quads interleaved two by two
   const int64_t* quad_offsets;  // of each quad; only for the direct path with several runs
 };
 
@@ -174,6 +175,29 @@ DSNN_INLINE void multiply(const Part& part, const int8_t* values, int64_t block_
   }
 }
 
+// The same for one block alone, whose quads come in interleaved pairs: half as many activations to load.
+template <int MR>
+DSNN_INLINE void multiply_pairs(const Part& part, const int8_t* values, const Pixel* pixels, Ints (&sums)[MR][1]) {
+  Ints halves[MR][2];
+  each<MR>([&](auto m) DSNN_LAMBDA { halves[m][0] = halves[m][1] = zero_ints(); });
+  for (int run = 0; run < part.n_runs; ++run) {
+    const uint8_t* rows[MR];
+    each<MR>([&](auto m) DSNN_LAMBDA { rows[m] = pixels[m].input + part.offsets[run]; });
+    const int64_t end = 4 * static_cast<int64_t>(part.run_quads);
+    for (int64_t at = 0; at < end; at += 8, values += 128) {
+      const Bytes first = load_bytes(values), second = load_bytes(values + 64);
+      each<MR>([&](auto m) DSNN_LAMBDA {
+        const Quad pair = load_pair(rows[m] + at);
+        halves[m][0] = dot(halves[m][0], pair, first);
+        halves[m][1] = dot(halves[m][1], pair, second);
+      });
+    }
+  }
+  each<MR>([&](auto m) DSNN_LAMBDA {
+    sums[m][0] = add_ints(sums[m][0], join(settled(halves[m][0]), settled(halves[m][1])));
+  });
+}
+
 template <int MR, int NR, bool ANY, Kind KIND>
 DSNN_INLINE void tile(const Part& part, const int8_t* values, int64_t block_stride, const Finish& f, Walk& walk,
                       int64_t index) {
@@ -181,7 +205,14 @@ DSNN_INLINE void tile(const Part& part, const int8_t* values, int64_t block_stri
   for (int m = 0; m < MR; ++m) pixels[m] = walk.next();
   Ints sums[MR][NR];
   each<MR>([&](auto m) DSNN_LAMBDA { each<NR>([&](auto n) DSNN_LAMBDA { sums[m][n] = f.start[n]; }); });
-  multiply<MR, NR, ANY>(part, values, block_stride, pixels, sums);
+  if constexpr (kHasPairs && NR == 1 && !ANY) {
+    if (part.paired)
+      multiply_pairs<MR>(part, values, pixels, sums);
+    else
+      multiply<MR, NR, ANY>(part, values, block_stride, pixels, sums);
+  } else {
+    multiply<MR, NR, ANY>(part, values, block_stride, pixels, sums);
+  }
   each<MR>([&](auto m) DSNN_LAMBDA { each<NR>([&](auto n) DSNN_LAMBDA { sums[m][n] = settled(sums[m][n]); }); });
   each<MR>([&](auto m) DSNN_LAMBDA {
     each<NR>([&](auto n) DSNN_LAMBDA {
@@ -332,8 +363,18 @@ void direct(const Part& part, const uint8_t* codes, const Finish& f) {
   direct_rows_of<MAX>(n, part, codes, f, pixels);
 }
 
+// Lays the quads of a decoded block out for multiply_pairs.
+void interleave_quads(int8_t* values, int n_quads) {
+  for (int quad = 0; quad < n_quads; quad += 2) {
+    Bytes a = load_bytes(values + 64 * quad), b = load_bytes(values + 64 * quad + 64);
+    interleave(&a, &b);
+    store_bytes(values + 64 * quad, a);
+    store_bytes(values + 64 * quad + 64, b);
+  }
+}
+
 // Blocks [first, end) of the part's group.
-void blocks(const Part& part, int first, int end) {
+void blocks(Part& part, int first, int end) {
   const Weight& weight = part.conv->weight;
   const int n_blocks = (part.conv->out_channels + 15) / 16;
   const int64_t bytes = block_bytes(weight), decoded = int64_t{64} * weight.n_quads;
@@ -360,6 +401,8 @@ void blocks(const Part& part, int first, int end) {
     while (n < kBlocks && block + n < end && !(planes && planes[block + n] > 1)) ++n;
     if (n == 3) n = 2;
     for (int i = 0; i < n; ++i) decode_block(weight, codes + (block + i) * bytes, 0, values + i * decoded);
+    part.paired = kHasPairs && n == 1 && part.run_quads % 2 == 0 && (kAnyIsSame || weight.bits != 8);
+    if (part.paired) interleave_quads(values, weight.n_quads);
     const Finish f = make_finish(part, block, n);
     if constexpr (kBlocks >= 4) {
       if (n == 4) tiles_of<4>(part, values, decoded, f);

@@ -79,6 +79,12 @@ DSNN_INLINE Quad load_quad(const uint8_t* p) {
   return _mm256_set1_epi32(v);
 }
 
+// Pairs of quads need more sums than there are registers.
+constexpr bool kHasPairs = false;
+DSNN_INLINE Quad load_pair(const uint8_t* p) { return load_quad(p); }
+DSNN_INLINE void interleave(Bytes*, Bytes*) {}
+DSNN_INLINE Ints join(Ints a, Ints) { return a; }
+
 // Ends the life of a register here: what follows may move to memory, what came before stays.
 DSNN_INLINE Ints settled(Ints v) {
   __asm__("" : "+x"(v.lo), "+x"(v.hi));

@@ -58,6 +58,25 @@ DSNN_INLINE Quad load_quad(const uint8_t* p) {
   return _mm512_set1_epi32(v);
 }
 
+// Eight activations, alternating in pairs of rows.
+constexpr bool kHasPairs = true;
+DSNN_INLINE Quad load_pair(const uint8_t* p) {
+  int64_t v;
+  __builtin_memcpy(&v, p, 8);
+  return _mm512_set1_epi64(v);
+}
+// Two quads of 16 rows as two vectors of 8 rows, a row's quads side by side; and the sums of such a pair, a row each.
+DSNN_INLINE void interleave(Bytes* a, Bytes* b) {
+  const Bytes low = _mm512_unpacklo_epi32(*a, *b), high = _mm512_unpackhi_epi32(*a, *b);
+  *a = low;
+  *b = high;
+}
+DSNN_INLINE Ints join(Ints a, Ints b) {
+  const __m512 x = _mm512_castsi512_ps(a), y = _mm512_castsi512_ps(b);
+  return _mm512_add_epi32(_mm512_castps_si512(_mm512_shuffle_ps(x, y, 0x88)),
+                          _mm512_castps_si512(_mm512_shuffle_ps(x, y, 0xdd)));
+}
+
 // Ends the life of a register here: what follows may move to memory, what came before stays.
 DSNN_INLINE Ints settled(Ints v) {
   __asm__("" : "+v"(v));

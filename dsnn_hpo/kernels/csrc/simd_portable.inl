@@ -75,6 +75,12 @@ DSNN_INLINE Quad load_quad(const uint8_t* p) { return {{p[0], p[1], p[2], p[3]}}
 
 DSNN_INLINE Ints settled(Ints v) { return v; }
 
+// Pairs of quads need more sums than there are registers.
+constexpr bool kHasPairs = false;
+DSNN_INLINE Quad load_pair(const uint8_t* p) { return load_quad(p); }
+DSNN_INLINE void interleave(Bytes*, Bytes*) {}
+DSNN_INLINE Ints join(Ints a, Ints) { return a; }
+
 // acc + the sum of four products
 DSNN_INLINE Ints dot(Ints acc, Quad a, Bytes b) {
   const Words w = (Words)b;
