@@ -18,6 +18,15 @@ def kernel_table(monkeypatch):
     return importlib.import_module("kernel_table")
 
 
+def test_the_readme_has_the_table_of_the_committed_rows(kernel_table):
+    rows = kernel_table.Row.from_json((BENCHMARKS / "kernels.json").read_text())
+    assert {row.threads for row in rows} == {1, 2}
+    shown = (ROOT / "README.md").read_text().split(kernel_table.BEGIN)[1].split(kernel_table.END)[0]
+    machine, table = shown.split("\n\n", 1)
+    assert machine.startswith("On ")
+    assert table == kernel_table.table(rows)
+
+
 def test_a_cell_has_the_hardest_peer_of_its_column_on_one_and_two_threads(kernel_table):
     def row(peer, threads, ratio):
         return kernel_table.Row("work", peer, threads, ratio)
