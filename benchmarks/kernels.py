@@ -14,6 +14,7 @@ import argparse
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -25,9 +26,16 @@ from torch import Tensor
 from training_step import SHIFTS, training_step
 
 from dsnn_hpo.executor import freeze
-from dsnn_hpo.kernels import isa, pack, power_of_two_q
-from dsnn_hpo.kernels.conv2d import Geometry, Output8Bit, conv2d_u8
-from dsnn_hpo.kernels.linear import linear_int8
+from dsnn_hpo.kernels import (
+    Geometry,
+    Output8Bit,
+    conv2d_u8,
+    isa,
+    linear_int8,
+    linear_packed,
+    pack,
+    power_of_two_q,
+)
 from dsnn_hpo.models import build_model
 from dsnn_hpo.operators import ShiftConfig, convert_to_shift_
 
@@ -60,6 +68,14 @@ def linear8(n: int, batch: int, with_deepshift: bool = False) -> Contest:
     if with_deepshift:
         rivals[peers.DEEPSHIFT] = peers.linear_deepshift(x, weight)
     return Contest(lambda: linear_int8(x, packed, bias), rivals, (batch * n * n, packed.n_bytes, "int8"))
+
+
+def linear32(n: int, batch: int) -> Contest:
+    """Returns the contest of a linear layer with float activations."""
+    (weight, bias), x = linear_weight(n), torch.randn(batch, n)
+    packed = pack(weight, BITS)
+    rivals = peers.linear_float32(x, weight, bias)
+    return Contest(lambda: linear_packed(x, packed, bias), rivals, (batch * n * n, packed.n_bytes, "float32"))
 
 
 def conv(channels: int, size: int, batch: int, with_deepshift: bool = False) -> Contest:
@@ -115,16 +131,18 @@ def contests(quick: bool) -> Iterator[tuple[str, Callable[[], Contest]]]:
     for n in (1024,) if quick else (1024, 2048, 4096):
         for batch in (1, 64) if quick else (1, 8, 64, 256):
             slow = n == 1024 and batch == 1
-            yield f"linear {n}x{n}, batch {batch}, 8-bit activations", lambda n=n, b=batch, s=slow: linear8(n, b, s)  # type: ignore[misc]
+            yield f"linear {n}x{n}, batch {batch}, 8-bit activations", partial(linear8, n, batch, slow)
+        for batch in (1,) if quick else (1, 8):
+            yield f"linear {n}x{n}, batch {batch}, float activations", partial(linear32, n, batch)
     for channels, size in ((16, 32), (64, 8)) if quick else ((16, 32), (32, 16), (64, 8), (64, 16), (128, 8)):
         for batch in (1, 128):
             slow = channels == 16 and batch == 1
             name = f"3x3 convolution, {channels} channels, {size}x{size}, batch {batch}"
-            yield name, lambda c=channels, s=size, b=batch, d=slow: conv(c, s, b, d)  # type: ignore[misc]
+            yield name, partial(conv, channels, size, batch, slow)
     for batch in (1,) if quick else (1, 128):
-        yield f"ResNet20 forward, batch {batch}", lambda b=batch: resnet20(b)  # type: ignore[misc]
+        yield f"ResNet20 forward, batch {batch}", partial(resnet20, batch)
     for name in ("Q", "PS") if quick else SHIFTS:
-        yield f"ResNet20 training step, batch 128, {name}", lambda n=name: step(n)  # type: ignore[misc]
+        yield f"ResNet20 training step, batch 128, {name}", partial(step, name)
 
 
 def measured(work: str, contest: Contest, n_threads: int, turns: Turns) -> list[Row]:
