@@ -57,10 +57,11 @@ def update_readme(rows: Sequence[Row], machine: str) -> None:
 
 
 def processor() -> str:
-    """Returns the processor's name."""
+    """Returns the processor's name; its family and model too, since virtual machines shorten the name."""
     info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
-    return found[1] if found else platform.processor() or platform.machine()
+    pattern = r"cpu family\s*: (\d+)\nmodel\s*: (\d+)\nmodel name\s*: (.*)"
+    found = re.search(pattern, info.read_text()) if info.exists() else None
+    return f"{found[3]} (family {found[1]}, model {found[2]})" if found else platform.processor() or platform.machine()
 
 
 def _cell(rows: Sequence[Row], column: str) -> str:
