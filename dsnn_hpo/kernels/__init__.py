@@ -19,12 +19,13 @@ from dsnn_hpo.kernels.fixed_point import (
     fixed_point_reference,
 )
 from dsnn_hpo.kernels.linear import (
+    FEW_ROWS,
     linear_int8,
     linear_int8_reference,
     linear_packed,
     linear_packed_reference,
 )
-from dsnn_hpo.kernels.packed_weight import PackedWeight, pack
+from dsnn_hpo.kernels.packed_weight import MAX_CODE_BITS, PackedWeight, pack
 from dsnn_hpo.kernels.power_of_two import (
     ShiftType,
     WeightRounding,
@@ -40,6 +41,8 @@ from dsnn_hpo.kernels.relu_fixed_point import add_relu_fixed_point, relu_fixed_p
 from dsnn_hpo.kernels.triton import register as _register_for_gpus
 
 __all__ = [
+    "FEW_ROWS",
+    "MAX_CODE_BITS",
     "FixedPointRounding",
     "Geometry",
     "Implementation",

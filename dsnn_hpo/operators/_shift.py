@@ -10,9 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dsnn_hpo.kernels import (
+    FEW_ROWS,
+    MAX_CODE_BITS,
+    PackedWeight,
     add_relu_fixed_point,
     exponent_range,
     fuses,
+    isa,
+    linear_packed,
+    pack,
     power_of_two_ps,
     power_of_two_q,
     straight_through_ps,
@@ -20,6 +26,11 @@ from dsnn_hpo.kernels import (
 )
 from dsnn_hpo.operators._config import ShiftConfig
 from dsnn_hpo.operators._fixed_point import FixedPoint
+
+# Of a smaller weight the float values are read as fast as the codes.
+_WORTH_PACKING = 2**16
+# What is computed from the parameters and kept; not part of a copy.
+_KEPT = ("_rounded", "_packed")
 
 InputForm = Literal["plain", "before relu", "rounded"]
 """What a shift layer is given: its input, what its input is the ReLU of, or its input in fixed point already."""
@@ -132,7 +143,7 @@ class ShiftLayer(nn.Module):
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call, no-any-return]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_rounded": None}
+        return {name: None if name in _KEPT else value for name, value in self.__dict__.items()}
 
 
 def _decomposed(weight: Tensor, config: ShiftConfig) -> tuple[Tensor, Tensor]:
@@ -156,10 +167,34 @@ class ShiftLinear(ShiftLayer):
         super().__init__(linear, config, from_trained=from_trained)
         self.in_features = linear.in_features
         self.out_features = linear.out_features
+        self._packed: tuple[_RoundedWeight, PackedWeight | None] | None = None
 
     def forward(self, x: Tensor, form: InputForm = "plain") -> Tensor:
         """Returns the layer's output, shape (..., out_features) for x of shape (..., in_features)."""
-        return F.linear(self._rounded_input(x, form), self.quantized_weight(), self.quantized_bias())
+        x = self._rounded_input(x, form)
+        if self._prefers_packed(x) and (packed := self._packed_weight()) is not None:
+            return linear_packed(x, packed, self.quantized_bias())
+        return F.linear(x, self.quantized_weight(), self.quantized_bias())
+
+    def _prefers_packed(self, x: Tensor) -> bool:
+        """Returns whether reading the packed weight is faster: few rows, a large weight, no gradient."""
+        return (
+            not (self.training or torch.is_grad_enabled() or torch.compiler.is_compiling())
+            and self.config.weight_bits <= MAX_CODE_BITS
+            and self.in_features * self.out_features >= _WORTH_PACKING
+            and x.numel() <= FEW_ROWS * self.in_features
+            and (x.dtype, x.device.type) == (torch.float32, "cpu")
+            and isa() is not None
+        )
+
+    def _packed_weight(self) -> PackedWeight | None:
+        """Returns the rounded weight, packed once; None where it cannot be kept or, after a divergence, is not finite."""
+        value = self.quantized_weight()
+        if self._rounded is None:
+            return None
+        if self._packed is None or self._packed[0] is not self._rounded:
+            self._packed = (self._rounded, pack(value) if bool(torch.isfinite(value).all()) else None)
+        return self._packed[1]
 
 
 class ShiftConv2d(ShiftLayer):

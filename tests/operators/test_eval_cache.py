@@ -188,3 +188,34 @@ def test_copies_do_not_share_the_remembered_weight(layer, copied):
     torch.testing.assert_close(other(X), fresh_output(other), rtol=0, atol=0)
     assert not torch.equal(other(X), before)
     assert torch.equal(layer(X), before)
+
+
+@pytest.mark.parametrize("shift_type", ["Q", "PS"])
+@pytest.mark.parametrize("n_rows", [1, 7])
+def test_few_rows_are_multiplied_by_the_packed_weight(shift_type, n_rows, monkeypatch):
+    torch.manual_seed(0)
+    layer = ShiftLinear(nn.Linear(300, 300), ShiftConfig(shift_type, 4, 8, 8)).eval()
+    used = []
+    original = _shift.linear_packed
+    monkeypatch.setattr(_shift, "linear_packed", lambda *args: used.append(args[1]) or original(*args))
+    x = torch.randn(n_rows, 300)
+    expected = layer(x).detach()
+    assert not used  # gradients are recorded
+    with torch.no_grad():
+        assert torch.allclose(layer(x), expected, atol=1e-5)
+        assert torch.allclose(layer(x), expected, atol=1e-5)
+    assert len(used) == 2
+    assert used[0] is used[1]
+    with torch.no_grad():
+        layer.weight_parameters[0].mul_(0.25)
+        changed = layer(x)
+    assert used[2] is not used[1]
+    assert torch.allclose(changed, layer(x), atol=1e-5)
+    assert copy.deepcopy(layer)._packed is None
+
+
+def test_a_diverged_weight_is_not_packed():
+    layer = ShiftLinear(nn.Linear(300, 300), ShiftConfig("Q", 4, 8, 8)).eval()
+    with torch.no_grad():
+        layer.weight[0, 0] = float("nan")
+        assert layer(torch.ones(1, 300)).isnan().any()
