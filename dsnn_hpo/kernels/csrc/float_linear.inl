@@ -40,10 +40,7 @@ void float_block(const FloatLinear& l, const float* table, int block, int first_
   each<MR>([&](auto m) DSNN_LAMBDA {
     Floats total = zero_floats();
     each<4>([&](auto column) DSNN_LAMBDA { total = add(total, add(sums[0][column][m], sums[1][column][m])); });
-    float values[16];
-    store_floats(values, add(mul(total, scale), bias));
-    float* y = l.y + static_cast<int64_t>(first_row + m) * l.n_out + 16 * block;
-    for (int i = 0; i < n_valid; ++i) y[i] = values[i];
+    store_some(l.y + static_cast<int64_t>(first_row + m) * l.n_out + 16 * block, add(mul(total, scale), bias), n_valid);
   });
 }
 

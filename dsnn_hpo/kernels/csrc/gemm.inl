@@ -80,20 +80,6 @@ struct Finish {
   int n_valid[kBlocks];  // rows of each block
 };
 
-DSNN_INLINE Floats load_some(const float* p, int n) {
-  if (n >= 16) return load_floats(p);
-  float padded[16] = {0};
-  for (int i = 0; i < n; ++i) padded[i] = p[i];
-  return load_floats(padded);
-}
-
-DSNN_INLINE Ints load_some_bytes(const uint8_t* p, int n) {
-  if (n >= 16) return load_low_bytes(p);
-  uint8_t padded[16] = {0};
-  for (int i = 0; i < n; ++i) padded[i] = p[i];
-  return load_low_bytes(padded);
-}
-
 Finish make_finish(const Part& part, int first_block, int n_blocks) {
   const Conv& c = *part.conv;
   const Epilogue& e = c.epilogue;
@@ -132,18 +118,11 @@ DSNN_INLINE void finish(const Conv& c, const Finish& f, int n, const Pixel& pixe
   }
   if (KIND == kToFloats) {
     float* out = static_cast<float*>(c.output) + pixel.output + row;
-    if (n_valid == 16) return store_floats(out, y);
-    float values[16];
-    store_floats(values, y);
-    for (int i = 0; i < n_valid; ++i) out[i] = values[i];
-    return;
+    return store_some(out, y, n_valid);
   }
   const Ints q = add_ints(round_to_ints(minimum(maximum(y, f.low), f.high)), f.zero);
   uint8_t* out = static_cast<uint8_t*>(c.output) + pixel.output + row;
-  if (n_valid == 16) return store_low_bytes(out, q);
-  uint8_t values[16];
-  store_low_bytes(values, q);
-  for (int i = 0; i < n_valid; ++i) out[i] = values[i];
+  store_some_bytes(out, q, n_valid);
 }
 
 // The same where it is not worth a copy of the code for each kind.
