@@ -129,7 +129,7 @@ def _linear_int8_cpu(x: Tensor, weight: PackedWeight, bias: Tensor | None) -> Te
     loaded = _library.compiled_library()
     if loaded is None:
         return linear_int8_reference(x, weight, bias)
-    y = torch.empty((*x.shape[:-1], n))
+    y = x.new_empty((*x.shape[:-1], n))
     if y.numel():
         failed = loaded.dsnn_linear_int8(
             POINTER(x.data_ptr()),
@@ -154,7 +154,7 @@ def _linear_packed_cpu(x: Tensor, weight: PackedWeight, bias: Tensor | None) -> 
     loaded = _library.compiled_library()
     if loaded is None:
         return linear_packed_reference(x, weight, bias)
-    y = torch.empty((*x.shape[:-1], n))
+    y = x.new_empty((*x.shape[:-1], n))
     if y.numel():
         loaded.dsnn_linear_float(
             POINTER(x.data_ptr()),
@@ -178,8 +178,11 @@ def _require_linear(x: Tensor, weight: PackedWeight) -> None:
 
 def _checked(x: Tensor, k: int, n: int, bias: Tensor | None) -> Tensor:
     """Returns x, contiguous."""
-    x = x.contiguous()
-    require(x, "x", dtype=torch.float32, shape=(*[None] * (x.dim() - 1), k))
+    if not x.is_contiguous():
+        x = x.contiguous()
+    # The usual case first: a check that can name what is wrong costs as much as a small kernel.
+    if x.dtype is not torch.float32 or x.device.type != "cpu" or not x.dim() or x.shape[-1] != k:
+        require(x, "x", dtype=torch.float32, shape=(*[None] * (x.dim() - 1), k))
     if bias is not None:
         require(bias, "bias", dtype=torch.float32, shape=(n,))
     return x

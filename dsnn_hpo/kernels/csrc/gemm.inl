@@ -282,8 +282,9 @@ DSNN_INLINE void direct_quad(const Bytes& values, int64_t offset, const uint8_t*
   each<MR>([&](auto m) DSNN_LAMBDA { sums[m] = dot(sums[m], load_quad(rows[m] + offset), values); });
 }
 
-// MR pixels on one block whose codes lie at `codes`.
-template <int BITS, int MR>
+// MR pixels on one block whose codes lie at `codes`. Activations of a linear layer lie side by side, in one run; those of a
+// convolution are looked up.
+template <int BITS, int MR, bool ONE_RUN>
 void direct_block(const Part& part, const uint8_t* codes, const Finish& f, const Pixel* pixels) {
   const Weight& weight = part.conv->weight;
   const Decoder decoder = make_decoder<BITS>(weight, 0);
@@ -296,14 +297,12 @@ void direct_block(const Part& part, const uint8_t* codes, const Finish& f, const
     each<kChains<MR> - 1>([&](auto chain) DSNN_LAMBDA { sums[chain + 1][m] = zero_ints(); });
   });
   const int n_groups = weight.n_quads / 8;
-  // Activations of a linear layer lie side by side; those of a convolution are looked up.
-  const int64_t* offsets = part.n_runs == 1 ? nullptr : part.quad_offsets;
   for (int group = 0; group < n_groups; ++group)
     each<8>([&](auto j) DSNN_LAMBDA {
       constexpr int J = decltype(j)::value;
       const int64_t quad = 8 * group + J;
-      direct_quad<MR>(values_of<BITS>(decoder, codes_of<BITS, J>(fields, group)), offsets ? offsets[quad] : 4 * quad, rows,
-                      sums[J % kChains<MR>]);
+      direct_quad<MR>(values_of<BITS>(decoder, codes_of<BITS, J>(fields, group)),
+                      ONE_RUN ? 4 * quad : part.quad_offsets[quad], rows, sums[J % kChains<MR>]);
     });
   for (int64_t quad = 8 * n_groups; quad < weight.n_quads; ++quad)
     direct_quad<MR>(values_of<BITS>(decoder, codes_at<BITS>(fields, quad)), part.quad_offsets[quad], rows, sums[0]);
@@ -315,14 +314,20 @@ void direct_block(const Part& part, const uint8_t* codes, const Finish& f, const
   });
 }
 
+template <int BITS, int MR>
+void direct_runs(const Part& part, const uint8_t* codes, const Finish& f, const Pixel* pixels) {
+  if (part.n_runs == 1) return direct_block<BITS, MR, true>(part, codes, f, pixels);
+  direct_block<BITS, MR, false>(part, codes, f, pixels);
+}
+
 template <int MR>
 void direct_rows(const Part& part, const uint8_t* codes, const Finish& f, const Pixel* pixels) {
   switch (part.conv->weight.bits) {
-    case 2: return direct_block<2, MR>(part, codes, f, pixels);
-    case 3: return direct_block<3, MR>(part, codes, f, pixels);
-    case 4: return direct_block<4, MR>(part, codes, f, pixels);
-    case 5: return direct_block<5, MR>(part, codes, f, pixels);
-    default: return direct_block<6, MR>(part, codes, f, pixels);
+    case 2: return direct_runs<2, MR>(part, codes, f, pixels);
+    case 3: return direct_runs<3, MR>(part, codes, f, pixels);
+    case 4: return direct_runs<4, MR>(part, codes, f, pixels);
+    case 5: return direct_runs<5, MR>(part, codes, f, pixels);
+    default: return direct_runs<6, MR>(part, codes, f, pixels);
   }
 }
 

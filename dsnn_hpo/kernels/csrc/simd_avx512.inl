@@ -9,7 +9,7 @@ namespace {
 
 constexpr int kTile = 8;       // pixels of a tile
 constexpr int kBlocks = 4;     // blocks of 16 rows decoded together
-constexpr int kMaxDirect = 6;  // so few pixels take the codes straight from memory
+constexpr int kMaxDirect = 8;  // so few pixels take the codes straight from memory
 // whether dot is exact for any int8 weight too
 #ifdef __AVX512VNNI__
 constexpr bool kAnyIsSame = true;
