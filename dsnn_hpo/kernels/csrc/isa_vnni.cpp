@@ -5,6 +5,8 @@
 #include "each.inl"
 #include "decode.inl"
 #include "gemm.inl"
+#include "direct.inl"
+#include "gemm_conv.inl"
 #include "depthwise.inl"
 #include "float_linear.inl"
 #include "rows.inl"
