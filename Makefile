@@ -44,7 +44,8 @@ sanitize: $(BUILT)
 	DSNN_HPO_LIBRARY=$(SANITIZED)/libdsnn_kernels.so \
 	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-	$(BIN)/python -m pytest -m "not slow" tests/kernels tests/executor --ignore=tests/kernels/triton
+	$(BIN)/python -m pytest --capture=no -m "not slow" tests/kernels tests/executor \
+	  --ignore=tests/kernels/triton --ignore=tests/kernels/test_library.py
 
 # Configures and builds the kernels in folder $(1) with options $(2); silent unless something is wrong.
 define cmake
