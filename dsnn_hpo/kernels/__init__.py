@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dsnn_hpo.kernels._implementation import Implementation, use_implementation
 from dsnn_hpo.kernels._library import available_isas, isa
-from dsnn_hpo.kernels._ops import fuses
+from dsnn_hpo.kernels._ops import fuses, is_direct
 from dsnn_hpo.kernels.conv2d import (
     Geometry,
     Output8Bit,
@@ -25,7 +25,7 @@ from dsnn_hpo.kernels.linear import (
     linear_packed,
     linear_packed_reference,
 )
-from dsnn_hpo.kernels.packed_weight import MAX_CODE_BITS, PackedWeight, pack
+from dsnn_hpo.kernels.packed_weight import MAX_CODE_BITS, MAX_COLUMNS, PackedWeight, pack
 from dsnn_hpo.kernels.power_of_two import (
     ShiftType,
     WeightRounding,
@@ -43,6 +43,7 @@ from dsnn_hpo.kernels.triton import register as _register_for_gpus
 __all__ = [
     "FEW_ROWS",
     "MAX_CODE_BITS",
+    "MAX_COLUMNS",
     "FixedPointRounding",
     "Geometry",
     "Implementation",
@@ -60,6 +61,7 @@ __all__ = [
     "fixed_point_range",
     "fixed_point_reference",
     "fuses",
+    "is_direct",
     "isa",
     "linear_int8",
     "linear_int8_reference",

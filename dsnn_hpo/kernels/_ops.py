@@ -17,6 +17,10 @@ from dsnn_hpo.kernels._library import compiled_library
 # `Library.define` and not `custom_op`, which costs four times as much a call. Untyped in torch.
 LIBRARY: Any = Library("dsnn_hpo", "FRAGMENT")  # type: ignore[no-untyped-call]
 
+# What the library returns besides 0.
+NOT_FINITE = 1
+_NO_MEMORY = 2
+
 POINTER = ctypes.c_void_p
 INT32 = ctypes.c_int32
 INT64 = ctypes.c_int64
@@ -85,13 +89,21 @@ def is_direct(x: Tensor, bias: Tensor | None = None) -> bool:
     The dispatcher and the way back to Python cost more than a small kernel.
     """
     return (
-        type(x) is Tensor
+        not torch.compiler.is_compiling()
+        and type(x) is Tensor
         and x.device.type == "cpu"
+        and not x.is_neg()
         and not (torch.is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)))
-        and not torch.compiler.is_compiling()
+        and not torch._C._is_tracing()
         and not torch._C._len_torch_dispatch_stack()
         and torch._C._functorch.peek_interpreter_stack() is None
     )
+
+
+def require_memory(status: int) -> None:
+    """Returns nothing; raises MemoryError for the library's status that there was none."""
+    if status == _NO_MEMORY:
+        raise MemoryError("there is not enough memory for the compiled kernel's copy of its input")
 
 
 def require_together(x: Tensor, weight: Tensor) -> None:

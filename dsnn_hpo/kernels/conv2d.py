@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dsnn_hpo.kernels import _library
-from dsnn_hpo.kernels._ops import LIBRARY, is_direct, pointer, require, require_together
+from dsnn_hpo.kernels._ops import LIBRARY, is_direct, pointer, require, require_memory, require_together
 from dsnn_hpo.kernels.linear import WeightStructure, weight_structure
-from dsnn_hpo.kernels.packed_weight import Facts, PackedWeight
+from dsnn_hpo.kernels.packed_weight import Facts, PackedWeight, scales_of
 
 _EXACT_IN_DOUBLE = 2**53
+_LARGEST_STEP = 2**15
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,8 @@ class Geometry:
         """Raises ValueError for values that no convolution has."""
         for name, lowest in (("stride", 1), ("padding", 0), ("dilation", 1)):
             value = getattr(self, name)
-            if len(value) != 2 or min(value) < lowest:
-                raise ValueError(f"{name} must be two numbers of at least {lowest}, not {value!r}")
+            if len(value) != 2 or min(value) < lowest or max(value) > _LARGEST_STEP:
+                raise ValueError(f"{name} must be two numbers from {lowest} to {_LARGEST_STEP}, not {value!r}")
 
     def output_size(self, size: tuple[int, int], kernel_size: tuple[int, int]) -> tuple[int, int]:
         """Returns height and width of the output; raises ValueError where the kernel does not fit the input."""
@@ -109,6 +110,10 @@ def conv2d_u8(
         ValueError: a shape, device, memory layout or zero point is wrong, or the kernel does not fit the image.
     """
     require_together(x, weight.codes)
+    if x.device.type == "cuda":
+        raise ValueError("conv2d_u8 has no kernel for a GPU: move x and the weight to the CPU")
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in affine):
+        raise ValueError("conv2d_u8 has no gradient, and its scale or bias asks for one: detach them")
     geometry = geometry or Geometry()
     if is_direct(x):
         return _conv2d_u8_cpu(x, weight, affine, geometry, zero_point, output, residual)
@@ -149,7 +154,7 @@ def integer_conv2d(x: Tensor, integers: Tensor, geometry: Geometry, groups: int,
     centred = x.to(dtype) - zero_point
     padded = F.pad(centred, (0, 0, left, left, top, top))
     height, width = geometry.output_size((x.shape[1], x.shape[2]), (kernel[0], kernel[1]))
-    total = torch.zeros(x.shape[0] * height * width, n_rows, dtype=dtype)
+    total = x.new_zeros(x.shape[0] * height * width, n_rows, dtype=dtype)
     weights = integers.to(dtype).view(groups, n_rows // groups, per_group, *kernel)
     for i in range(kernel[0]):
         for j in range(kernel[1]):
@@ -176,7 +181,7 @@ def conv2d_u8_reference(
     y = integer_conv2d(x, integers, geometry, groups, zero_point).to(torch.float32) * scale + bias
     if residual is not None:
         centred = residual.values.to(torch.int32) - residual.zero_point
-        y = y + centred.to(torch.float32) * torch.tensor(residual.scale, dtype=torch.float32)
+        y = y + centred.to(torch.float32) * y.new_tensor(residual.scale)
     return y if output is None else to_8_bits(y, output)
 
 
@@ -219,7 +224,7 @@ def _conv2d_u8_cpu(
     if loaded is None:
         options: Any = {"groups": weight.groups, "zero_point": zero_point, "output": output, "residual": residual}
         return conv2d_u8_reference(x, weight.integers(), affine, geometry, **options)
-    y = torch.empty(size, dtype=torch.float32 if output is None else torch.uint8)
+    y = x.new_empty(size, dtype=torch.float32 if output is None else torch.uint8)
     if not y.numel():
         return y
     correction = weight.row_sums * zero_point if zero_point else None
@@ -233,7 +238,7 @@ def _conv2d_u8_cpu(
         limits.lowest - limits.zero_point, limits.highest - limits.zero_point,
         0.0 if residual is None else residual.scale,
     )  # fmt: skip
-    loaded.dsnn_conv2d(ctypes.byref(arguments), _library.n_threads())
+    require_memory(loaded.dsnn_conv2d(ctypes.byref(arguments), _library.n_threads()))
     return y
 
 
@@ -242,7 +247,7 @@ def _conv2d_u8_op(x: Tensor, *arguments: Any) -> Tensor:
         :12
     ]
     values, residual_scale, residual_zero, to_float = arguments[12:]
-    facts = Facts(n_planes, row_sums, scale)
+    facts = Facts(n_planes, row_sums, scales_of(exponents))
     weight = PackedWeight(codes, exponents, tuple(shape), bits, has_zero, groups, facts)
     residual = None if values is None else Residual(values, residual_scale, residual_zero)
     zero_point, *limits = zero_points

@@ -10,7 +10,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dsnn_hpo.kernels import _library
-from dsnn_hpo.kernels._ops import INT32, LIBRARY, POINTER, is_direct, pointer, require, require_together
+from dsnn_hpo.kernels._ops import (
+    INT32,
+    LIBRARY,
+    NOT_FINITE,
+    POINTER,
+    is_direct,
+    pointer,
+    require,
+    require_memory,
+    require_together,
+)
 from dsnn_hpo.kernels.packed_weight import Facts, PackedWeight
 
 FEW_ROWS = 16
@@ -56,7 +66,8 @@ def linear_packed(x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -
         bias: float32, shape (n,), or None.
 
     Returns:
-        float32, shape (..., n), within the rounding of float32 sums in another order. Its gradient is exact.
+        float32, shape (..., n), within the rounding of float32 sums in another order, as long as no sum of |x| times
+        the row's largest over its smallest weight passes 2**127. Its gradient is exact.
 
     Raises:
         TypeError: a dtype is wrong.
@@ -64,7 +75,7 @@ def linear_packed(x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -
     """
     _require_linear(x, weight)
     if x.numel() > FEW_ROWS * weight.shape[1] and x.device.type == "cpu":
-        return F.linear(x, weight.dense, bias)
+        return F.linear(_checked(x, weight.shape[1], weight.shape[0], bias), weight.dense, bias)
     if is_direct(x, bias):
         return _linear_packed_cpu(x, weight, bias)
     return torch.ops.dsnn_hpo.linear_packed(x, *_tensors(weight), bias, *_numbers(weight))  # type: ignore[no-any-return]
@@ -86,7 +97,7 @@ def linear_int8_reference(x: Tensor, weight: PackedWeight, bias: Tensor | None =
     sums = q.to(dtype) @ weight.integers().to(dtype).T
     y = sums.to(torch.float32) * weight.scales * row_scale
     # Without a bias a zero is added, which turns -0 to 0.
-    return y + (torch.zeros(()) if bias is None else bias)
+    return y + (x.new_zeros(()) if bias is None else bias)
 
 
 def linear_packed_reference(x: Tensor, weight: PackedWeight, bias: Tensor | None = None) -> Tensor:
@@ -131,7 +142,7 @@ def _linear_int8_cpu(x: Tensor, weight: PackedWeight, bias: Tensor | None) -> Te
         return linear_int8_reference(x, weight, bias)
     y = x.new_empty((*x.shape[:-1], n))
     if y.numel():
-        failed = loaded.dsnn_linear_int8(
+        status = loaded.dsnn_linear_int8(
             POINTER(x.data_ptr()),
             POINTER(y.data_ptr()),
             x.numel() // k,
@@ -143,8 +154,9 @@ def _linear_int8_cpu(x: Tensor, weight: PackedWeight, bias: Tensor | None) -> Te
             POINTER(weight.row_sums.data_ptr()),
             _library.n_threads(),
         )
-        if failed:
+        if status == NOT_FINITE:
             raise ValueError(_NOT_FINITE)
+        require_memory(status)
     return y
 
 
@@ -156,7 +168,7 @@ def _linear_packed_cpu(x: Tensor, weight: PackedWeight, bias: Tensor | None) -> 
         return linear_packed_reference(x, weight, bias)
     y = x.new_empty((*x.shape[:-1], n))
     if y.numel():
-        loaded.dsnn_linear_float(
+        status = loaded.dsnn_linear_float(
             POINTER(x.data_ptr()),
             POINTER(y.data_ptr()),
             x.numel() // k,
@@ -167,6 +179,7 @@ def _linear_packed_cpu(x: Tensor, weight: PackedWeight, bias: Tensor | None) -> 
             POINTER(pointer(bias)),
             _library.n_threads(),
         )
+        require_memory(status)
     return y
 
 

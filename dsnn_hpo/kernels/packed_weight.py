@@ -16,6 +16,8 @@ one load, each by one shift and one mask, in the order in which an instruction f
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -65,6 +67,32 @@ class PackedWeight:
     facts: Facts | None = field(default=None, repr=False)
     unpacked: Tensor | None = field(default=None, repr=False, init=False)
 
+    def __post_init__(self) -> None:
+        """Raises TypeError or ValueError for tensors that are not those of a weight of this shape and format.
+
+        Values are not looked at: any code stands for some weight.
+        """
+        if self.bits not in range(MIN_CODE_BITS, MAX_CODE_BITS + 1):
+            raise ValueError(f"bits must be {MIN_CODE_BITS} to {MAX_CODE_BITS}, not {self.bits!r}")
+        layout = _checked_layout(self.shape, self.groups)
+        n_bytes = layout.n_blocks * layout.block_bytes(self.bits)
+        tensors = [
+            ("codes", self.codes, torch.uint8, n_bytes),
+            ("exponents", self.exponents, torch.int16, self.shape[0]),
+        ]
+        if self.facts is not None:
+            dtypes = (torch.uint8, torch.int64, torch.float32)
+            sizes = (layout.n_blocks, self.shape[0], self.shape[0])
+            tensors += zip(Facts._fields, self.facts, dtypes, sizes, strict=True)
+        for name, tensor, dtype, size in tensors:
+            if tensor.dtype != dtype:
+                raise TypeError(f"{name} of a packed weight must be {dtype}, not {tensor.dtype}")
+            if tensor.shape != (size,) or not tensor.is_contiguous():
+                raise ValueError(
+                    f"{name} of a packed weight of shape {self.shape} and {self.bits} bits must be {size} values, "
+                    f"contiguous, not of shape {tuple(tensor.shape)} and strides {tensor.stride()}"
+                )
+
     def __reduce__(self) -> tuple[type[PackedWeight], tuple[Any, ...]]:
         """Returns how to make it again: without what was computed from it and kept."""
         return PackedWeight, (self.codes, self.exponents, self.shape, self.bits, self.has_zero, self.groups)
@@ -97,14 +125,16 @@ class PackedWeight:
     @property
     def _facts(self) -> Facts:
         if self.facts is None:
-            object.__setattr__(self, "facts", _facts_of(self))
+            with _kept():
+                object.__setattr__(self, "facts", _facts_of(self))
         return self.facts  # type: ignore[return-value]
 
     @property
     def dense(self) -> Tensor:
         """Returns ``unpack()``, kept from then on: 4 bytes a weight."""
         if self.unpacked is None:
-            object.__setattr__(self, "unpacked", self.unpack())
+            with _kept():
+                object.__setattr__(self, "unpacked", self.unpack())
         return self.unpacked  # type: ignore[return-value]
 
     def integers(self) -> Tensor:
@@ -201,7 +231,9 @@ def pack(weight: Tensor, bits: int | None = None, *, groups: int = 1) -> PackedW
     Raises:
         ValueError: the shape is another, an element is no power of two, or a row's range of exponents does not fit.
     """
-    layout = _checked_layout(weight, groups)
+    if not weight.is_floating_point():
+        raise TypeError(f"a weight to pack must be of a floating-point dtype, not {weight.dtype}")
+    layout = _checked_layout(tuple(weight.shape), groups)
     if bits is not None and (isinstance(bits, bool) or bits not in range(MIN_CODE_BITS, MAX_CODE_BITS + 1)):
         raise ValueError(f"bits must be {MIN_CODE_BITS} to {MAX_CODE_BITS}, or None for the fewest, not {bits!r}")
     weight = weight.detach()
@@ -222,21 +254,31 @@ def _facts_of(packed: PackedWeight) -> Facts:
     return Facts(
         n_planes=torch.as_tensor(largest // PLANE_EXPONENTS + 1, dtype=torch.uint8),
         row_sums=packed.integers().flatten(1).sum(1),
-        scales=torch.ldexp(torch.ones_like(packed.exponents, dtype=torch.float32), packed.exponents),
+        scales=scales_of(packed.exponents),
     )
 
 
-def _checked_layout(weight: Tensor, groups: int) -> Layout:
-    if not weight.is_floating_point():
-        raise TypeError(f"a weight to pack must be of a floating-point dtype, not {weight.dtype}")
-    if weight.dim() not in (2, 4) or not weight.numel():
-        raise ValueError(f"a weight to pack must be (n, k) or (n, c, kh, kw), not empty, not {tuple(weight.shape)}")
-    if groups < 1 or weight.shape[0] % groups or (groups > 1 and weight.dim() == 2):
-        raise ValueError(f"groups is {groups}, expected a divisor of the {weight.shape[0]} rows of a convolution")
-    layout = Layout(tuple(weight.shape), groups)
+def scales_of(exponents: Tensor) -> Tensor:
+    """Returns ``2**exponents``, float32."""
+    return torch.ldexp(torch.ones_like(exponents, dtype=torch.float32), exponents)
+
+
+def _checked_layout(shape: tuple[int, ...], groups: int) -> Layout:
+    if len(shape) not in (2, 4) or min(shape) < 1:
+        raise ValueError(f"a weight to pack must be (n, k) or (n, c, kh, kw), not empty, not {shape}")
+    if groups < 1 or shape[0] % groups or (groups > 1 and len(shape) == 2):
+        raise ValueError(f"groups is {groups}, expected a divisor of the {shape[0]} rows of a convolution")
+    layout = Layout(shape, groups)
     if layout.n_quads * QUAD > MAX_COLUMNS:
         raise ValueError(f"a row of {layout.n_quads * QUAD} columns is too long to pack: at most {MAX_COLUMNS}")
     return layout
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    # Tensors made in inference mode could not be used for gradients afterwards.
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 def _relative_powers(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:

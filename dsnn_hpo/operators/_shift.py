@@ -12,11 +12,12 @@ from torch.nn import functional as F
 from dsnn_hpo.kernels import (
     FEW_ROWS,
     MAX_CODE_BITS,
+    MAX_COLUMNS,
     PackedWeight,
     add_relu_fixed_point,
     exponent_range,
     fuses,
-    isa,
+    is_direct,
     linear_packed,
     pack,
     power_of_two_ps,
@@ -30,7 +31,7 @@ from dsnn_hpo.operators._fixed_point import FixedPoint
 # Of a smaller weight the float values are read as fast as the codes.
 _WORTH_PACKING = 2**16
 # What is computed from the parameters and kept; not part of a copy.
-_KEPT = ("_rounded", "_packed")
+_KEPT = {"_rounded", "_packed"}
 
 InputForm = Literal["plain", "before relu", "rounded"]
 """What a shift layer is given: its input, what its input is the ReLU of, or its input in fixed point already."""
@@ -113,7 +114,7 @@ class ShiftLayer(nn.Module):
 
     def train(self, mode: bool = True) -> Self:
         """Returns the layer itself, set to training or, with ``mode`` False, to evaluation."""
-        self._rounded = None
+        self._forget()
         return super().train(mode)
 
     def extra_repr(self) -> str:
@@ -133,13 +134,17 @@ class ShiftLayer(nn.Module):
             sources = tuple(p.detach() for p in parameters)
             return _RoundedWeight(sources, tuple(p._version for p in parameters), self._round(parameters))
 
+    def _forget(self) -> None:
+        for name in _KEPT & self.__dict__.keys():
+            setattr(self, name, None)
+
     def _drawn(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         lowest, highest = exponent_range("PS", self.config.weight_bits)
         low, high = (min(max(end, lowest), highest) for end in self.initial_shifts)
         return torch.empty_like(weight).uniform_(low, high), torch.empty_like(weight).uniform_(-1.0, 1.0)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        self._rounded = None
+        self._forget()
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call, no-any-return]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -179,12 +184,14 @@ class ShiftLinear(ShiftLayer):
     def _prefers_packed(self, x: Tensor) -> bool:
         """Returns whether reading the packed weight is faster: few rows, a large weight, no gradient."""
         return (
-            not (self.training or torch.is_grad_enabled() or torch.compiler.is_compiling())
+            not (self.training or torch.is_grad_enabled())
             and self.config.weight_bits <= MAX_CODE_BITS
+            and self.in_features <= MAX_COLUMNS
             and self.in_features * self.out_features >= _WORTH_PACKING
             and x.numel() <= FEW_ROWS * self.in_features
-            and (x.dtype, x.device.type) == (torch.float32, "cpu")
-            and isa() is not None
+            and is_direct(x)
+            and fuses(x)
+            and not torch.is_autocast_enabled("cpu")
         )
 
     def _packed_weight(self) -> PackedWeight | None:

@@ -118,6 +118,8 @@ def test_infinite_activations_are_refused(implementation: Implementation, value:
     ("x", "weight", "bias", "error", "message"),
     [
         (torch.ones(2, 8).double(), torch.ones(3, 8), None, TypeError, "x must be torch.float32, not torch.float64"),
+        (torch.ones(40, 8).double(), torch.ones(3, 8), None, TypeError, "x must be torch.float32, not torch.float64"),
+        (torch.ones(40, 7), torch.ones(3, 8), None, ValueError, r"x must be of shape \(any, 8\), not \(40, 7\)"),
         (torch.ones(2, 7), torch.ones(3, 8), None, ValueError, r"x must be of shape \(any, 8\), not \(2, 7\)"),
         (torch.ones(2, 8), torch.ones(3, 8), torch.ones(2), ValueError, r"bias must be of shape \(3\), not \(2,\)"),
         (torch.ones(2, 8), torch.ones(3, 8), torch.ones(3).half(), TypeError, "bias must be torch.float32"),
@@ -172,3 +174,33 @@ def test_a_used_weight_can_be_copied_and_stored() -> None:
     expected = linear_int8(x, weight)
     for other in (copy.deepcopy(weight), pickle.loads(pickle.dumps(weight))):  # noqa: S301
         assert torch.equal(linear_int8(x, other), expected)
+
+
+@pytest.mark.parametrize("op", [linear_int8, linear_packed])
+def test_negated_views_keep_their_sign(op: object) -> None:
+    x, weight = torch.randn(2, 8), pack(torch.ones(3, 8))
+    assert torch.allclose(op(torch._neg_view(x), weight), op(-x, weight))
+
+
+@pytest.mark.parametrize("op", [linear_int8, linear_packed])
+@pytest.mark.parametrize("n_rows", [2, 40])
+def test_torchs_defaults_do_not_matter(op: object, n_rows: int) -> None:
+    x, weight = torch.randn(n_rows, 8), pack(torch.ones(3, 8))
+    expected = op(x, weight)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            result = op(x, weight)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert result.dtype == torch.float32
+    assert torch.equal(result, expected)
+
+
+def test_a_weight_used_in_inference_mode_can_train_others() -> None:
+    weight, x = pack(torch.ones(3, 8)), torch.randn(40, 8)
+    with torch.inference_mode():
+        linear_packed(x, weight)
+    y = x.clone().requires_grad_()
+    linear_packed(y, weight).sum().backward()
+    assert torch.allclose(y.grad, torch.full((40, 8), 3.0))

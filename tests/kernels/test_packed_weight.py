@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -104,3 +105,18 @@ def test_small_and_wide_dtypes_pack_alike() -> None:
         packed = pack(weight.to(dtype))
         assert isinstance(packed, PackedWeight)
         assert torch.equal(packed.unpack(dtype), weight.to(dtype))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"shape": (5, 99)}, ValueError, "codes of a packed weight of shape"),
+        ({"bits": 7}, ValueError, "bits must be 2 to 6, not 7"),
+        ({"exponents": torch.zeros(4, dtype=torch.int16)}, ValueError, "exponents of a packed weight"),
+        ({"exponents": torch.zeros(5)}, TypeError, "exponents of a packed weight must be torch.int16"),
+        ({"groups": 2}, ValueError, "groups is 2"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(changes: dict[str, object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        dataclasses.replace(pack(torch.ones(5, 8)), **changes)

@@ -212,6 +212,13 @@ def test_few_rows_are_multiplied_by_the_packed_weight(shift_type, n_rows, monkey
     assert used[2] is not used[1]
     assert torch.allclose(changed, layer(x), atol=1e-5)
     assert copy.deepcopy(layer)._packed is None
+    assert layer.train()._packed is None
+
+
+def test_rows_too_long_to_pack_are_multiplied_as_floats():
+    layer = ShiftLinear(nn.Linear(2**17 + 4, 2), ShiftConfig("Q", 4, 8, 8)).eval()
+    with torch.no_grad():
+        assert layer(torch.ones(1, 2**17 + 4)).shape == (1, 2)
 
 
 def test_a_diverged_weight_is_not_packed():

@@ -67,8 +67,11 @@ static inline int64_t block_bytes(const Weight& weight) {
   return bytes;
 }
 
+constexpr int64_t kParallelWork = 1 << 20;  // products below which threads cost more than they save
+constexpr int32_t kNotFinite = 1, kNoMemory = 2;
+
 // Memory of the calling thread, at least `bytes` long, aligned to 64, kept from call to call. The kernels of an instruction
-// set use slots 0 to 2, their callers slot 3 and up.
+// set use slots 0 to 2, their callers slot 3 and up. Throws std::bad_alloc.
 uint8_t* scratch(int slot, int64_t bytes);
 
 }  // namespace dsnn

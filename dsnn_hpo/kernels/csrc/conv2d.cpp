@@ -1,5 +1,7 @@
 // A convolution by itself: pads its input image by image and lets the instruction set's kernel do the rest.
+#include <atomic>
 #include <cstring>
+#include <new>
 
 #include "conv.hpp"
 #include "dsnn_kernels.h"
@@ -8,7 +10,6 @@
 namespace dsnn {
 namespace {
 
-constexpr int64_t kParallelWork = 1 << 20;    // products below which threads cost more than they save
 constexpr int64_t kPaddedBytes = 128 * 1024;  // of padded images that one thread holds at a time
 
 struct Padded {
@@ -103,8 +104,29 @@ void run_images(const DsnnConv2d& d, const Padded& p, int64_t first, int64_t end
   }
 }
 
+// Part `part` of `n_parts` of the images, each of them whole.
+void run_part(const DsnnConv2d& d, const Padded& p, int part, int n_parts) {
+  run_images(d, p, int64_t{d.n_images} * part / n_parts, int64_t{d.n_images} * (part + 1) / n_parts);
+}
+
+// Calls work(part) for all parts, each in a thread of its own; returns whether there was memory for it.
+template <typename Work>
+bool in_parallel(int n_parts, const Work& work) {
+  std::atomic<bool> has_memory{true};
+#pragma omp parallel for num_threads(n_parts) schedule(static)
+  for (int part = 0; part < n_parts; ++part) {
+    // An exception must not leave a parallel region.
+    try {
+      work(part);
+    } catch (const std::bad_alloc&) {
+      has_memory = false;
+    }
+  }
+  return has_memory;
+}
+
 // Few images: the threads share each of them.
-void run_shared(const DsnnConv2d& d, const Padded& p, int n_threads) {
+bool run_shared(const DsnnConv2d& d, const Padded& p, int n_threads) {
   const uint8_t* input = d.input;
   if (needs_padding(d, p)) {
     const int64_t in_image = static_cast<int64_t>(d.in_h) * d.in_w * d.in_channels;
@@ -113,21 +135,27 @@ void run_shared(const DsnnConv2d& d, const Padded& p, int n_threads) {
     input = padded;
   }
   const Conv c = conv_of(d, p, input, 0, d.n_images);
-#pragma omp parallel for num_threads(n_threads) schedule(static)
-  for (int part = 0; part < n_threads; ++part) isa().conv(c, part, n_threads);
+  return in_parallel(n_threads, [&](int part) { isa().conv(c, part, n_threads); });
+}
+
+bool run(const DsnnConv2d& d, int n_threads) {
+  const Padded p = padded_of(d);
+  const int64_t n_products = int64_t{64} * d.weight.n_quads * ((d.out_channels + 15) / 16) * d.n_images * d.out_h * d.out_w;
+  if (n_threads <= 1 || n_products < kParallelWork) {
+    run_part(d, p, 0, 1);
+    return true;
+  }
+  if (d.n_images < 2 * n_threads) return run_shared(d, p, n_threads);
+  return in_parallel(n_threads, [&](int part) { run_part(d, p, part, n_threads); });
 }
 
 }  // namespace
 }  // namespace dsnn
 
-void dsnn_conv2d(const DsnnConv2d* conv, int32_t n_threads) {
-  using namespace dsnn;
-  const DsnnConv2d& d = *conv;
-  const Padded p = padded_of(d);
-  const int64_t n_products = int64_t{64} * d.weight.n_quads * ((d.out_channels + 15) / 16) * d.n_images * d.out_h * d.out_w;
-  if (n_threads <= 1 || n_products < kParallelWork) return run_images(d, p, 0, d.n_images);
-  if (d.n_images < 2 * n_threads) return run_shared(d, p, n_threads);
-#pragma omp parallel for num_threads(n_threads) schedule(static)
-  for (int part = 0; part < n_threads; ++part)
-    run_images(d, p, int64_t{d.n_images} * part / n_threads, int64_t{d.n_images} * (part + 1) / n_threads);
+int32_t dsnn_conv2d(const DsnnConv2d* conv, int32_t n_threads) {
+  try {
+    return dsnn::run(*conv, n_threads) ? 0 : dsnn::kNoMemory;
+  } catch (const std::bad_alloc&) {
+    return dsnn::kNoMemory;
+  }
 }

@@ -3,7 +3,9 @@
 namespace dsnn {
 namespace {
 
-constexpr int kMaxNarrowPlanes = 2;  // 255 * 2**13 * taps fits 32 bits for up to 1028 taps
+// Sums of products of 255 and 64 fit 32 bits for all rows that can be packed, of 255 and 2**13 for up to 1028 taps.
+bool is_narrow(int n_planes, int n_taps) { return n_planes == 1 || (n_planes == 2 && n_taps <= 1028); }
+
 constexpr int kDepthwiseTile = 4;
 
 // The weights of 16 channels as integers, [tap][16], from the planes of a block.
@@ -66,7 +68,7 @@ void depthwise_block(const Part& part, int block, int n_taps) {
   int64_t* weights = reinterpret_cast<int64_t*>(scratch(2, int64_t{192} * n_taps));
   depthwise_weights(c.weight, c.weight.codes + block * block_bytes(c.weight), n_planes, n_taps, weights);
   const Finish f = make_finish(part, block, 1);
-  if (n_planes > kMaxNarrowPlanes) return depthwise_wide(part, weights, n_taps, f, 16 * block);
+  if (!is_narrow(n_planes, n_taps)) return depthwise_wide(part, weights, n_taps, f, 16 * block);
   int32_t* narrow = reinterpret_cast<int32_t*>(weights + 16 * n_taps);
   for (int i = 0; i < 16 * n_taps; ++i) narrow[i] = static_cast<int32_t>(weights[i]);
   if (c.epilogue.to_float) return depthwise_narrow<kToFloats>(part, narrow, n_taps, f, 16 * block);

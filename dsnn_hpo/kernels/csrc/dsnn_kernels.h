@@ -5,7 +5,7 @@
 #define DSNN_API extern "C" __attribute__((visibility("default")))
 
 // Raised whenever a signature below changes, so that a stale library is told apart from ours.
-#define DSNN_ABI_VERSION 1
+#define DSNN_ABI_VERSION 2
 
 DSNN_API int32_t dsnn_abi_version(void);
 // The instruction set in use: "portable", "avx2", "avx512" or "avx512vnni".
@@ -60,11 +60,12 @@ typedef struct {
   float low, high, residual_scale;
 } DsnnConv2d;
 
-DSNN_API void dsnn_conv2d(const DsnnConv2d* conv, int32_t n_threads);
+// Returns 0, or 2 where there was no memory (the output is then undefined).
+DSNN_API int32_t dsnn_conv2d(const DsnnConv2d* conv, int32_t n_threads);
 
 // y[m][n] = float(sum_k q[m][k] * w[n][k]) * scale[n] * row_scale[m] + bias[n], x quantised row by row to
-// q = clamp(round(x * (127 / max|x|)), -127, 127), row_scale = max|x| / 127. Returns 0, or 1 where x has NaN or infinity
-// (y is then undefined). x is (m, k), y (m, n), both contiguous; bias may be null.
+// q = clamp(round(x * (127 / max|x|)), -127, 127), row_scale = max|x| / 127. Returns 0, or 1 where x has NaN or infinity,
+// or 2 where there was no memory (y is then undefined). x is (m, k), y (m, n), both contiguous; bias may be null.
 DSNN_API int32_t dsnn_linear_int8(const float* x, float* y, int32_t m, int32_t k, int32_t n, const DsnnWeight* weight,
                                   const float* scale, const float* bias, const int64_t* row_sums, int32_t n_threads);
 
@@ -114,6 +115,7 @@ DSNN_API void dsnn_plan_free(void* plan);
 // undefined), 2 where there was no memory. Several threads may run one plan.
 DSNN_API int32_t dsnn_plan_run(void* plan, const float* x, float* y, int64_t n_images, int32_t n_threads);
 
-// y = x w' * scale + bias in float32; x is (m, k), y (m, n), both contiguous; bias may be null.
-DSNN_API void dsnn_linear_float(const float* x, float* y, int32_t m, int32_t k, int32_t n, const DsnnWeight* weight,
+// y = x w' * scale + bias in float32; x is (m, k), y (m, n), both contiguous; bias may be null. Returns 0, or 2 where there
+// was no memory.
+DSNN_API int32_t dsnn_linear_float(const float* x, float* y, int32_t m, int32_t k, int32_t n, const DsnnWeight* weight,
                                 const float* scale, const float* bias, int32_t n_threads);

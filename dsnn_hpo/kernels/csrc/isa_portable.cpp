@@ -1,6 +1,7 @@
 #include "isa.hpp"
 #include "quantise.inl"
 #include "simd_portable.inl"
+#include "simd_partial.inl"
 // in this order
 #include "each.inl"
 #include "decode.inl"

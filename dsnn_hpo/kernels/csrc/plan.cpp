@@ -16,7 +16,6 @@ namespace dsnn {
 namespace {
 
 constexpr int64_t kChunkBytes = 512 * 1024;   // of activations in use at the same time: half a core's second-level cache
-constexpr int64_t kParallelWork = 1 << 20;    // products below which threads cost more than they save
 constexpr int64_t kSlackBytes = 128;          // behind the last activation, so that whole vectors can be read there
 
 // Images [first, first + n) of a call, and where their activations lie.
@@ -195,13 +194,10 @@ struct Call {
   }
 };
 
-// Status: bit 0: NaN or infinity; bit 1: out of memory.
-enum { kBadInput = 1, kNoMemory = 2 };
-
 // No exception may leave a parallel region, nor keep a thread from a barrier.
 int32_t status_of(const Chunk& chunk, const DsnnStep& step, int part, int n_parts) {
   try {
-    return run_step(chunk, step, part, n_parts) ? 0 : kBadInput;
+    return run_step(chunk, step, part, n_parts) ? 0 : kNotFinite;
   } catch (const std::bad_alloc&) {
     return kNoMemory;
   }

@@ -145,7 +145,7 @@ DSNN_INLINE Floats float_values(const FloatDecoder& d, Bytes codes, int column) 
   return _mm512_mask_mov_ps(low, _mm512_test_epi32_mask(index, _mm512_set1_epi32(32)), high);
 }
 
-// The same for the first n of 16, 1 to 16; what is not loaded is 0.
+// Loads and stores of the first n of 16 values, 1 to 16; what is not loaded is 0.
 DSNN_INLINE __mmask16 first_of(int n) { return static_cast<__mmask16>(0xffffu >> (16 - n)); }
 DSNN_INLINE Floats load_some(const float* p, int n) { return _mm512_maskz_loadu_ps(first_of(n), p); }
 DSNN_INLINE Ints load_some_bytes(const uint8_t* p, int n) {
