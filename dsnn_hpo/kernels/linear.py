@@ -134,6 +134,16 @@ def weight_structure(weight: PackedWeight) -> WeightStructure:
     return made
 
 
+def _addresses(weight: PackedWeight) -> tuple[Any, POINTER, POINTER]:
+    """Returns structure, scales and row sums as arguments of the library, made once for each weight."""
+    made = weight.__dict__.get("_addresses")
+    if made is None:
+        structure = ctypes.byref(weight_structure(weight))
+        made = (structure, POINTER(weight.scales.data_ptr()), POINTER(weight.row_sums.data_ptr()))
+        weight.__dict__["_addresses"] = made
+    return made
+
+
 def _linear_int8_cpu(x: Tensor, weight: PackedWeight, bias: Tensor | None) -> Tensor:
     n, k = weight.shape
     x = _checked(x, k, n, bias)
@@ -142,16 +152,17 @@ def _linear_int8_cpu(x: Tensor, weight: PackedWeight, bias: Tensor | None) -> Te
         return linear_int8_reference(x, weight, bias)
     y = x.new_empty((*x.shape[:-1], n))
     if y.numel():
+        structure, scales, row_sums = _addresses(weight)
         status = loaded.dsnn_linear_int8(
             POINTER(x.data_ptr()),
             POINTER(y.data_ptr()),
             x.numel() // k,
             k,
             n,
-            ctypes.byref(weight_structure(weight)),
-            POINTER(weight.scales.data_ptr()),
+            structure,
+            scales,
             POINTER(pointer(bias)),
-            POINTER(weight.row_sums.data_ptr()),
+            row_sums,
             _library.n_threads(),
         )
         if status == NOT_FINITE:
@@ -168,14 +179,15 @@ def _linear_packed_cpu(x: Tensor, weight: PackedWeight, bias: Tensor | None) -> 
         return linear_packed_reference(x, weight, bias)
     y = x.new_empty((*x.shape[:-1], n))
     if y.numel():
+        structure, scales, _ = _addresses(weight)
         status = loaded.dsnn_linear_float(
             POINTER(x.data_ptr()),
             POINTER(y.data_ptr()),
             x.numel() // k,
             k,
             n,
-            ctypes.byref(weight_structure(weight)),
-            POINTER(weight.scales.data_ptr()),
+            structure,
+            scales,
             POINTER(pointer(bias)),
             _library.n_threads(),
         )
