@@ -12,7 +12,7 @@
     │   └── RunFolderError      the run folder is in use, holds a run, or holds none
     ├── JournalError            the journal is damaged; names the line
     ├── TrackingError           the tracking server refused or is away
-    ├── KernelError             the compiled kernels are broken, stale, or missing where they were asked for
+    ├── KernelError             the compiled kernels are broken or stale; or asked for, but missing or not made for the tensors
     ├── WorkerError             a worker process died
     ├── RunInterruptedError     Ctrl-C or SIGTERM stopped a run, which can be resumed; exit code 130
     └── TrialError              one trial failed by itself; becomes a failed Result
@@ -68,7 +68,7 @@ class TrackingError(DsnnHpoError):
 
 
 class KernelError(DsnnHpoError):
-    """The compiled kernels are broken, of another version, or not built where they were asked for."""
+    """The compiled kernels are broken or of another version; or asked for, but not built or not made for the tensors."""
 
 
 class WorkerError(DsnnHpoError):

@@ -23,12 +23,11 @@ _HOW_TO_BUILD = "`pip install .` with a C++ compiler builds them (in a checkout 
 
 
 class _Library(ctypes.CDLL):
-    def __getattr__(self, name: str) -> Any:
+    # Attributes are looked up through this too.
+    def __getitem__(self, name: Any) -> Any:
         try:
-            return super().__getattr__(name)
+            return super().__getitem__(name)
         except AttributeError as error:
-            if not name.startswith("dsnn_"):
-                raise
             raise KernelError(
                 f"the compiled kernels in {self._name} have no function {name}: they are older than this package; {_HOW_TO_BUILD}"
             ) from error
@@ -38,10 +37,16 @@ class _Library(ctypes.CDLL):
 def library() -> ctypes.CDLL | None:
     """Returns the compiled library, or None, with a warning once, where it was not built.
 
-    Raises KernelError if the file is broken or of another version, InputError if the environment asks for an
-    instruction set that does not exist or that the processor lacks.
+    Raises KernelError if the file is broken or of another version, InputError if the environment names a file that
+    does not exist, or an instruction set that does not exist or that the processor lacks.
     """
-    path = Path(os.environ.get(LIBRARY_VARIABLE) or Path(__file__).parent / _NAME)
+    named = os.environ.get(LIBRARY_VARIABLE)
+    path = Path(named or Path(__file__).parent / _NAME)
+    if named and not path.is_file():
+        raise InputError(
+            f"environment variable {LIBRARY_VARIABLE}: there is no file {path}; name a built {_NAME}, or unset it to use "
+            "the one that was installed"
+        )
     if not path.exists():
         warnings.warn(
             f"the compiled kernels are not built ({path} is missing): everything runs on the slower reference in "
@@ -90,7 +95,7 @@ def isa() -> str | None:
     """Returns the instruction set that the compiled kernels use, or None, with a warning once, where they are not built.
 
     It is one of ``available_isas()``: the widest, unless the environment variable ``DSNN_HPO_ISA`` names another.
-    Raises like any use of the kernels: KernelError if they are broken, InputError if the variable is wrong.
+    Raises like any use of the kernels: KernelError if they are broken, InputError if the environment is wrong.
     """
     loaded = library()
     return None if loaded is None else _current(loaded)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.library import Library
 
+from dsnn_hpo.errors import KernelError
 from dsnn_hpo.kernels._implementation import Implementation, current_implementation
 from dsnn_hpo.kernels._library import compiled_library
 
@@ -30,7 +31,10 @@ FLOAT = ctypes.c_float
 
 @functools.cache
 def typed(loaded: ctypes.CDLL, name: str, *arguments: Any) -> Any:
-    """Returns a function of the library, without a result, that converts its arguments to these types."""
+    """Returns a function of the library, without a result, that converts its arguments to these types.
+
+    Raises KernelError where the library is older than this package and lacks it.
+    """
     function = loaded[name]
     function.argtypes = arguments
     function.restype = None
@@ -41,7 +45,7 @@ def flat_output(op: str, *inputs: Tensor) -> tuple[ctypes.CDLL, Tensor] | None:
     """Returns the library and an output for a kernel that treats CPU tensors as flat memory; None for the reference.
 
     Fit are float32 tensors of one layout without gaps or overlap: contiguous, channels_last or any other order. Raises
-    RuntimeError where COMPILED is asked for and the library is missing or the tensors do not fit.
+    KernelError where COMPILED is asked for and the library is missing or the tensors do not fit.
     """
     loaded = compiled_library()
     if loaded is None:
@@ -52,7 +56,7 @@ def flat_output(op: str, *inputs: Tensor) -> tuple[ctypes.CDLL, Tensor] | None:
     if all(x.dtype is torch.float32 and x.stride() == strides and x.device.type == "cpu" for x in inputs):
         return loaded, output
     if current_implementation() is Implementation.COMPILED:
-        raise RuntimeError(
+        raise KernelError(
             f"{op}: the compiled kernel takes dense float32 tensors of one layout on the CPU, not "
             + ", ".join(f"{x.dtype} of strides {tuple(x.stride())} on {x.device}" for x in inputs)
         )

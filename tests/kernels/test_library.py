@@ -1,5 +1,6 @@
 """The compiled library as it is found, chosen by instruction set, refused, and built."""
 
+import ctypes
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ import torch
 
 from dsnn_hpo import cli, kernels
 from dsnn_hpo.errors import DsnnHpoWarning, InputError, KernelError
-from dsnn_hpo.kernels import Implementation, _library, use_implementation
+from dsnn_hpo.kernels import Implementation, _library, _ops, use_implementation
 
 ROOT = Path(__file__).parents[2]
 CSRC = ROOT / "dsnn_hpo" / "kernels" / "csrc"
@@ -83,8 +84,14 @@ def test_an_instruction_set_that_the_processor_lacks_is_refused(isas):
         _library.set_isa(Old(), "avx512vnni")
 
 
-def test_without_the_library_everything_works_and_says_so_once(reload, tmp_path):
-    reload(DSNN_HPO_LIBRARY=tmp_path / "nowhere.so")
+@pytest.fixture
+def not_built(reload, monkeypatch):
+    monkeypatch.delenv(_library.LIBRARY_VARIABLE, raising=False)
+    monkeypatch.setattr(_library, "_NAME", "nowhere.so")
+    reload()
+
+
+def test_without_the_library_everything_works_and_says_so_once(not_built):
     weight = torch.randn(8, 8)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -100,12 +107,21 @@ def test_without_the_library_everything_works_and_says_so_once(reload, tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore:the compiled kernels are not built")
-def test_compiled_kernels_that_are_asked_for_but_missing_say_how_to_build_them(reload, tmp_path):
-    reload(DSNN_HPO_LIBRARY=tmp_path / "nowhere.so")
+def test_compiled_kernels_that_are_asked_for_but_missing_say_how_to_build_them(not_built):
     with use_implementation(Implementation.COMPILED), pytest.raises(KernelError, match="C\\+\\+ compiler builds them"):
         _library.compiled_library()
     with use_implementation(Implementation.REFERENCE):
         assert _library.compiled_library() is None
+
+
+def test_a_library_that_the_environment_names_must_exist(reload, tmp_path):
+    reload(DSNN_HPO_LIBRARY=tmp_path / "nowhere.so")
+    for wanted in Implementation.AUTO, Implementation.COMPILED:
+        with (
+            use_implementation(wanted),
+            pytest.raises(InputError, match=r"DSNN_HPO_LIBRARY: there is no file .*nowhere\.so"),
+        ):
+            kernels.fixed_point(torch.zeros(4), 4, 4)
 
 
 def test_a_broken_file_is_refused(reload, tmp_path):
@@ -125,10 +141,18 @@ def test_a_library_of_another_version_is_refused(isas, reload, monkeypatch):
 def test_a_library_that_lacks_a_function_is_told_to_be_old(isas):
     with pytest.raises(KernelError, match="have no function dsnn_of_tomorrow: they are older"):
         _library.library().dsnn_of_tomorrow()
+    with pytest.raises(KernelError, match="have no function dsnn_of_tomorrow: they are older"):
+        _ops.typed(_library.library(), "dsnn_of_tomorrow", ctypes.c_int32)
+    assert not hasattr(_library.library(), "__of_python__")
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "exit_code"), [("DSNN_HPO_ISA", "sse", 2), ("DSNN_HPO_LIBRARY", ROOT / "README.md", 1)]
+    ("variable", "value", "exit_code"),
+    [
+        ("DSNN_HPO_ISA", "sse", 2),
+        ("DSNN_HPO_LIBRARY", ROOT / "nowhere.so", 2),
+        ("DSNN_HPO_LIBRARY", ROOT / "README.md", 1),
+    ],
 )
 def test_the_command_line_stops_with_a_message_before_any_trial(
     isas, reload, capsys, monkeypatch, variable, value, exit_code

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dsnn_hpo.errors import DsnnHpoWarning
+from dsnn_hpo.errors import DsnnHpoWarning, KernelError
 from dsnn_hpo.kernels._implementation import Implementation, current_implementation
 from dsnn_hpo.kernels._ops import LIBRARY, require_float
 from dsnn_hpo.kernels.fixed_point import FixedPointRounding, fixed_point_reference
@@ -41,13 +41,13 @@ def _is_installed() -> bool:
 def uses_triton(op: str) -> bool:
     """Returns whether an op on CUDA tensors should run in Triton.
 
-    Raises RuntimeError where COMPILED is asked for and triton is not installed.
+    Raises KernelError where COMPILED is asked for and triton is not installed.
     """
     wanted = current_implementation()
     if wanted is Implementation.REFERENCE:
         return False
     if wanted is Implementation.COMPILED and importlib.util.find_spec("triton") is None:
-        raise RuntimeError(f"{op}: the kernels of the GPU need triton: {INSTALL}")
+        raise KernelError(f"{op}: the kernels of the GPU need triton: {INSTALL}")
     return _is_installed()
 
 
@@ -60,7 +60,7 @@ def _quantises(op: str, *tensors: Tensor) -> bool:
     if quantise.is_supported(*tensors):
         return True
     if current_implementation() is Implementation.COMPILED:
-        raise RuntimeError(
+        raise KernelError(
             f"{op}: the kernel takes dense float32, float16 or bfloat16 tensors of one layout, not "
             + ", ".join(f"{x.dtype} of strides {tuple(x.stride())}" for x in tensors)
         )

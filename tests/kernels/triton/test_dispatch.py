@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from dsnn_hpo.errors import DsnnHpoWarning
+from dsnn_hpo.errors import DsnnHpoWarning, KernelError
 from dsnn_hpo.kernels import (
     Implementation,
     fixed_point_reference,
@@ -83,7 +83,7 @@ def test_what_the_kernels_do_not_take_runs_on_the_reference_unless_compiled_is_a
     assert torch.equal(_dispatch.power_of_two_q(x, 4).cpu(), power_of_two_q_reference(x.cpu(), 4))
     with (
         use_implementation(Implementation.COMPILED),
-        pytest.raises(RuntimeError, match=r"not torch\.float64 of strides"),
+        pytest.raises(KernelError, match=r"not torch\.float64 of strides"),
     ):
         _dispatch.power_of_two_q(x, 4)
     with pytest.raises(TypeError, match="takes tensors of one floating-point dtype"):
@@ -103,7 +103,7 @@ def test_without_triton_the_reference_runs_and_says_so_once(monkeypatch):
             got = _dispatch.power_of_two_q(x, 4)
         assert torch.equal(got, power_of_two_q_reference(x, 4))
         _dispatch.power_of_two_q(x, 4)  # a second warning would be an error
-        with use_implementation(Implementation.COMPILED), pytest.raises(RuntimeError, match="need triton: pip install"):
+        with use_implementation(Implementation.COMPILED), pytest.raises(KernelError, match="need triton: pip install"):
             _dispatch.power_of_two_q(x, 4)
     finally:
         _dispatch._is_installed.cache_clear()
