@@ -18,7 +18,8 @@ _WORD = 0xFFFFFFFF
 
 def draw_seed() -> Tensor:
     """Returns a seed, int64 (), from torch's generator of the CPU; a tensor, so that ``torch.compile`` can trace it."""
-    return torch.randint(-(2**63), 2**63 - 1, (), dtype=torch.int64)
+    # On the CPU whatever torch's default device.
+    return torch.randint(-(2**63), 2**63 - 1, (), dtype=torch.int64, device="cpu")
 
 
 def philox4x32(first_counter: int, n_blocks: int, stream: int, seed: int, device: torch.device) -> Tensor:

@@ -63,8 +63,8 @@ def add_relu_fixed_point(
 ) -> tuple[Tensor, Tensor]:
     """Returns ``relu(x + shortcut)`` and ``fixed_point(relu(x + shortcut), ...)``, with their gradients.
 
-    What the end of a residual block and the rounding of the next one's input do. Both tensors are of one shape and
-    dtype, else ValueError or TypeError; for the rest see ``relu_fixed_point``.
+    What the end of a residual block and the rounding of the next one's input do. Both tensors are of one shape,
+    device and dtype, else ValueError or TypeError; for the rest see ``relu_fixed_point``.
     """
     seed = draw_seed() if rounding == "stochastic" else None
     rectified, value, _ = _ADD_OP(x, shortcut, integer_bits, fraction_bits, rounding, seed)
@@ -97,7 +97,7 @@ def _relu_fixed_point(
     if compiled is None:
         return relu_fixed_point_reference(x, integer_bits, fraction_bits, rounding, key)
     loaded, value = compiled
-    positive = torch.empty(-(-x.numel() // 8), dtype=torch.uint8)
+    positive = x.new_empty(-(-x.numel() // 8), dtype=torch.uint8)
     typed(loaded, "dsnn_relu_fixed_point", *_ARGUMENTS)(
         x.data_ptr(),
         None,
@@ -130,7 +130,7 @@ def _add_relu_fixed_point(
     rectified = torch.empty_like(x)
     if shortcut.stride() != x.stride():
         shortcut = torch.empty_like(x).copy_(shortcut)
-    positive = torch.empty(-(-x.numel() // 8), dtype=torch.uint8)
+    positive = x.new_empty(-(-x.numel() // 8), dtype=torch.uint8)
     typed(loaded, "dsnn_relu_fixed_point", *_ARGUMENTS)(
         x.data_ptr(),
         shortcut.data_ptr(),
@@ -155,14 +155,13 @@ def _check_shortcut(x: Tensor, shortcut: Tensor) -> None:
     require_float("add_relu_fixed_point", x, shortcut)
     if x.shape != shortcut.shape:
         raise ValueError(f"x and shortcut must be of one shape, not {tuple(x.shape)} and {tuple(shortcut.shape)}")
+    if x.device != shortcut.device:
+        raise ValueError(f"x and shortcut must be on one device, not on {x.device} and {shortcut.device}")
 
 
 def _relu_backward(grad: Tensor, other: Tensor | None, positive: Tensor) -> Tensor:
     grads = (grad,) if other is None else (grad, other)
-    if positive.dtype is not torch.uint8 or positive.numel() != -(-grad.numel() // 8):
-        raise ValueError(f"positive must be uint8 with a bit for each element of grad {tuple(grad.shape)}")
-    if any(g.shape != grad.shape for g in grads):
-        raise ValueError(f"the gradients must be of one shape, not {[tuple(g.shape) for g in grads]}")
+    _check_gradients(grads, positive)
     compiled = flat_output("relu_backward", *grads)
     if compiled is None:
         layout = torch.empty_like(grad)
@@ -179,6 +178,19 @@ def _relu_backward(grad: Tensor, other: Tensor | None, positive: Tensor) -> Tens
         n_threads(),
     )
     return grad_x
+
+
+def _check_gradients(grads: tuple[Tensor, ...], positive: Tensor) -> None:
+    grad = grads[0]
+    if positive.dtype is not torch.uint8 or positive.shape != (-(-grad.numel() // 8),):
+        raise ValueError(f"positive must be uint8 with a bit for each element of grad {tuple(grad.shape)}")
+    if not positive.is_contiguous():
+        raise ValueError(f"positive must be contiguous, not of strides {positive.stride()}")
+    if any(g.shape != grad.shape for g in grads):
+        raise ValueError(f"the gradients must be of one shape, not {[tuple(g.shape) for g in grads]}")
+    devices = {str(tensor.device) for tensor in (*grads, positive)}
+    if len(devices) > 1:
+        raise ValueError(f"the gradients and positive must be on one device, not on {' and '.join(sorted(devices))}")
 
 
 LIBRARY.impl("relu_fixed_point", _relu_fixed_point, "CompositeExplicitAutograd")

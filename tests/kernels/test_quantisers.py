@@ -300,6 +300,48 @@ def test_threads_do_not_matter(isa, n):
     assert_same_bits(results[2], results[0])
 
 
+@pytest.mark.parametrize("implementation", [Implementation.REFERENCE, Implementation.COMPILED])
+@pytest.mark.parametrize(
+    "op",
+    [
+        lambda x, _: power_of_two_q(x, 4),
+        lambda x, _: power_of_two_q(x, 4, "stochastic"),
+        lambda x, s: power_of_two_ps(x, s, 4),
+        lambda x, s: power_of_two_ps(x, s, 4, "stochastic"),
+        lambda x, _: fixed_point(x, 4, 4),
+        lambda x, _: fixed_point(x, 4, 4, "stochastic"),
+        lambda x, _: relu_fixed_point(x, 4, 4),
+        lambda x, _: relu_fixed_point(x, 4, 4, "stochastic"),
+        lambda x, s: torch.stack(add_relu_fixed_point(x, s, 4, 4)),
+        lambda x, s: torch.stack(add_relu_fixed_point(x, s, 4, 4, "stochastic")),
+        lambda x, s: ops.relu_backward(x, s, ops.relu_fixed_point(s, 4, 4, "floor")[1]),
+    ],
+)
+def test_torchs_defaults_of_dtype_and_device_do_not_matter(op, implementation):
+    x, s = torch.randn(2, 37)
+
+    def run():
+        torch.manual_seed(1)
+        inputs = x.clone().requires_grad_(), s.clone().requires_grad_()
+        y = op(*inputs)
+        return y, *torch.autograd.grad(y, inputs, x.expand_as(y), allow_unused=True)
+
+    with use_implementation(implementation):
+        expected = run()
+        torch.set_default_dtype(torch.float64)
+        try:
+            in_double = run()
+        finally:
+            torch.set_default_dtype(torch.float32)
+        with torch.device("meta"):
+            beside_meta = run()
+    for others in in_double, beside_meta:
+        for want, got in zip(expected, others, strict=True):
+            assert (want is None) == (got is None)
+            if want is not None:
+                torch.testing.assert_close(got, want, rtol=0, atol=0, equal_nan=True)
+
+
 def test_the_inputs_are_not_changed(isa):
     x = torch.randn(1000)
     before = x.clone()
@@ -410,6 +452,16 @@ def test_second_derivatives_of_ps():
         (lambda: relu_fixed_point(torch.zeros(2).int(), 4, 4), TypeError, "torch.int32"),
         (lambda: ops.relu_backward(torch.zeros(9), None, torch.zeros(1).byte()), ValueError, "a bit for each element"),
         (lambda: ops.relu_backward(torch.zeros(8), torch.zeros(7), torch.zeros(1).byte()), ValueError, "of one shape"),
+        (
+            lambda: ops.relu_backward(torch.zeros(16), None, torch.zeros(4).byte()[::2]),
+            ValueError,
+            "contiguous, not of",
+        ),
+        (
+            lambda: add_relu_fixed_point(torch.zeros(2), torch.zeros(2, device="meta"), 4, 4),
+            ValueError,
+            "one device, not on cpu and meta",
+        ),
         (lambda: power_of_two_q(torch.zeros(2), 9), ValueError, "weight_bits must be 2 to 8, not 9"),
         (lambda: fixed_point(torch.zeros(2), 33, 4), ValueError, "integer_bits must be 1 to 32, not 33"),
         (lambda: fixed_point(torch.zeros(2), 4, 4, "up"), ValueError, "not 'up'"),
