@@ -126,7 +126,8 @@ def _values(traced: fx.GraphModule, names: Set[str], samples: Tensor) -> Iterato
 
     for first in range(0, len(samples), BATCH):
         found.clear()
-        run_traced(traced, samples[first : first + BATCH], look)
+        # Copied: a first operation in place would change the caller's samples.
+        run_traced(traced, samples[first : first + BATCH].clone(), look)
         yield from found
 
 

@@ -76,7 +76,9 @@ def freeze(network: nn.Module, calibration: Tensor) -> Executor:
 
     Batch normalisation, ReLU and sums go into the convolutions before them. Weights of shift layers keep their values
     exactly, packed; other layers' become int8, a scale a channel. Activations become 8-bit integers, their scales found
-    from the calibration samples; where a shift layer's fixed-point format is coarser, they take its grid.
+    from the calibration samples; where a shift layer's fixed-point format is coarser, they take its grid. What is not
+    executed: shift weights of 7 or 8 bits of which a row spans more than 32 exponents, the most that codes of 6 bits
+    hold (31 with zeros, which grouped convolutions of no multiple of 4 channels a group need).
 
     Args:
         network: trained, converted to shift layers wholly, partly or not at all.

@@ -173,8 +173,8 @@ class _Lowering:
 
     def _rescale(self, label: str, source: Slice, target: Slice, fmt: Format) -> None:
         ratio = self._activations[source.activation].scale / fmt.scale
-        scale = torch.full((source.n_channels,), ratio)
-        bias = torch.full((source.n_channels,), fmt.offset)
+        scale = torch.full((source.n_channels,), ratio, dtype=torch.float32)
+        bias = torch.full((source.n_channels,), fmt.offset, dtype=torch.float32)
         self._steps.append(Pointwise(label, source, target, scale, bias, None, _clamp(fmt)))
 
     def _target(self, node: Node) -> Slice:

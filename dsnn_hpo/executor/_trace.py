@@ -125,12 +125,20 @@ class _Translation:
         in_place = in_place or target is operator.iadd or (isinstance(target, str) and target.endswith("_"))
         if not in_place or not isinstance(call.args[0], fx.Node):
             return
-        later = [user for user in call.args[0].users if self._positions[user] > self._positions[call]]
+        now, changed = self._positions[call], self._memory_of(call.args[0])
+        sharing = [node for node, at in self._positions.items() if at < now and self._memory_of(node) == changed]
+        later = [user for node in sharing for user in node.users if self._positions[user] > now]
         if later:
             raise FreezeError(
                 f"{self._where(call)} changes the value {call.args[0].name!r} in place, which {later[0].name!r} uses "
                 "afterwards; make it not in place"
             )
+
+    def _memory_of(self, value: fx.Node) -> str:
+        """Returns what is equal for values that share memory: a value, its reshaped forms and its slices."""
+        while value.target is operator.getitem and isinstance(value.args[0], fx.Node):
+            value = value.args[0]
+        return self._alias.get(value.name, value.name)
 
     def argument(self, call: fx.Node, position: int, name: str, default: Any = None) -> Any:
         """Returns a call's argument, with the values that the traced sample gave."""
@@ -222,6 +230,8 @@ def _hardtanh(t: _Translation, call: fx.Node, module: nn.Hardtanh | None = None)
 
 def _clamp_function(t: _Translation, call: fx.Node) -> None:
     low, high = t.argument(call, 1, "min"), t.argument(call, 2, "max")
+    if not all(bound is None or isinstance(bound, int | float) for bound in (low, high)):
+        raise layers.UnsupportedError("its bounds must be numbers")
     _clamp(-float("inf") if low is None else float(low), float("inf") if high is None else float(high))(t, call)
 
 

@@ -6,7 +6,6 @@ import ctypes
 import weakref
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from dsnn_hpo.kernels._arena import arena_of
@@ -54,8 +53,8 @@ class CompiledPlan:
             MemoryError: no memory for the activations.
         """
         check_input(self._plan, x)
-        x = x.detach().contiguous()
-        y = torch.empty((len(x), self._plan.n_outputs))
+        x = x.detach().resolve_neg().contiguous()
+        y = x.new_empty((len(x), self._plan.n_outputs))
         if not len(x):
             return y
         status = self._run(

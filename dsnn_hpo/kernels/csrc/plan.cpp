@@ -136,8 +136,9 @@ bool run_step(const Chunk& chunk, const DsnnStep& s, int part, int n_parts) {
   const Isa& kernels = isa();
   const Limits limits = {s.low, s.high};
   if (s.prepares >= 0) {
-    // Pixels of up to four channels are quantised as a whole.
-    const bool clears_channels = s.kind != DSNN_QUANTISE || s.is_flat || s.target.n_channels > 4;
+    // Pixels of four bytes are quantised as a whole.
+    const bool clears_channels =
+        s.kind != DSNN_QUANTISE || s.is_flat || chunk.plan->activations[s.target.activation].pixel > 4;
     prepare(chunk, s.prepares, clears_channels, part, n_parts);
   }
   switch (s.kind) {
@@ -266,7 +267,11 @@ void Plan::give(Memory memory) {
     std::free(free_.back().data);
     free_.pop_back();
   }
-  free_.push_back(memory);
+  try {
+    free_.push_back(memory);
+  } catch (const std::bad_alloc&) {
+    std::free(memory.data);
+  }
 }
 
 Plan::~Plan() {
