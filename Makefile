@@ -34,7 +34,6 @@ endif
 bench: $(BUILT)
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/gpu.py
-	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/driver.py
 
 # The kernels' tests, which try each instruction set that the processor has, under AddressSanitizer and
