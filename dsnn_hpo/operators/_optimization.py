@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from dsnn_hpo.kernels import exponent_range
 from dsnn_hpo.operators._shift import ShiftLayer
@@ -28,13 +31,14 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 def regularization(model: nn.Module, weight_decay: float) -> Tensor:
     """Returns ``weight_decay / 2 * sum((2**P)**2)`` over the unrounded P of all PS layers, a scalar; 0 without any.
 
-    To be added to the loss: the L2 penalty of the weights' magnitudes (arXiv 1905.13298, released code).
+    To be added to the loss: the L2 penalty of the weights' magnitudes (arXiv 1905.13298, released code). It can be
+    differentiated once.
     """
-    shifts = [layer.shift.reshape(-1) for layer in _ps_layers(model)]
+    shifts = [layer.shift for layer in _ps_layers(model)]
     if not shifts:
         first = next(model.parameters(), torch.zeros(()))
         return torch.zeros((), dtype=first.dtype, device=first.device)
-    return 0.5 * weight_decay * torch.exp2(2.0 * torch.cat(shifts)).sum()
+    return _Penalty.apply(weight_decay, *shifts)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def clamp_parameters_(model: nn.Module) -> None:
@@ -56,6 +60,29 @@ def clamp_parameters_(model: nn.Module) -> None:
         for (low, high), parameters in limited.items():
             torch._foreach_clamp_min_(parameters, low)
             torch._foreach_clamp_max_(parameters, high)
+
+
+class _Penalty(Function):
+    """Half the decay times the sum of 4**P, without a graph of its parts and with gradients in the layouts of P.
+
+    That costs a third of the same in autograd: joining tensors that are channels_last copies them out of order, and
+    so does adding what comes back to their other gradients.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight_decay: float, *shifts: Tensor) -> Tensor:
+        squares = [torch.exp2_(doubled) for doubled in torch._foreach_mul(shifts, 2.0)]
+        ctx.save_for_backward(*squares)
+        ctx.weight_decay = weight_decay
+        return 0.5 * weight_decay * torch.stack([square.sum() for square in squares]).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        # d(4**P)/dP = 2 ln 2 * 4**P
+        gradients = torch._foreach_mul(ctx.saved_tensors, 0.5 * ctx.weight_decay * grad)
+        torch._foreach_mul_(gradients, 2.0 * math.log(2.0))
+        return None, *gradients
 
 
 def _shift_layers(model: nn.Module) -> list[ShiftLayer]:

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -57,6 +59,17 @@ def test_regularization_is_half_the_decay_times_the_squares_of_the_unrounded_mag
     gradient = 0.02 * torch.log(torch.tensor(2.0)) * 4.0 ** model[3].shift.detach()
     torch.testing.assert_close(model[3].shift.grad, gradient)
     assert model[3].sign.grad is None
+
+
+def test_regularization_adds_gradients_of_the_definition_to_others_in_every_layout():
+    for memory_format in torch.contiguous_format, torch.channels_last:
+        model = network("PS").to(memory_format=memory_format)
+        model[3].shift.requires_grad_(False)
+        shift = model[0].shift
+        (2.0 * regularization(model, 0.02) + shift.sum()).backward()
+        assert shift.grad.stride() == shift.stride()
+        torch.testing.assert_close(shift.grad, 1.0 + 0.04 * math.log(2.0) * 4.0 ** shift.detach())
+        assert model[3].shift.grad is None
 
 
 @pytest.mark.parametrize("model", [network("Q").double(), nn.Identity()], ids=["Q", "no parameters"])
