@@ -42,7 +42,7 @@ sanitize: $(BUILT)
 	$(call cmake,$(SANITIZED),-DDSNN_SANITIZE=ON)
 	DSNN_HPO_LIBRARY=$(SANITIZED)/libdsnn_kernels.so \
 	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
-	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
 	$(BIN)/python -m pytest --capture=no -m "not slow" tests/kernels tests/executor \
 	  --ignore=tests/kernels/triton --ignore=tests/kernels/test_library.py
 
