@@ -26,13 +26,13 @@ class Observed:
 
     lowest: float = float("inf")
     highest: float = -float("inf")
-    counts: Tensor = field(default_factory=lambda: torch.zeros(N_BINS, dtype=torch.float64))
+    counts: Tensor = field(default_factory=lambda: torch.zeros(N_BINS, dtype=torch.float64, device="cpu"))
 
     @property
     def centres(self) -> Tensor:
         """Returns the middle of each bin, float64."""
         width = (self.highest - self.lowest) / N_BINS
-        return self.lowest + width * (torch.arange(N_BINS, dtype=torch.float64) + 0.5)
+        return self.lowest + width * (torch.arange(N_BINS, dtype=torch.float64, device="cpu") + 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def _best_scale(values: Tensor, counts: Tensor, n_levels: int, *, is_signed: boo
 
 
 def _single(value: float) -> float:
-    return max(torch.tensor(value, dtype=torch.float32).item(), 2.0**-100)
+    return max(torch.tensor(value, dtype=torch.float32, device="cpu").item(), 2.0**-100)
 
 
 def _values(traced: fx.GraphModule, names: Set[str], samples: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -126,15 +126,15 @@ def _values(traced: fx.GraphModule, names: Set[str], samples: Tensor) -> Iterato
 
     for first in range(0, len(samples), BATCH):
         found.clear()
-        # Copied: a first operation in place would change the caller's samples.
-        run_traced(traced, samples[first : first + BATCH].clone(), look)
+        run_traced(traced, samples[first : first + BATCH], look)
         yield from found
 
 
 def run_traced(traced: fx.GraphModule, batch: Tensor, look: Callable[[str, Any], None]) -> None:
     """Returns nothing; evaluates a traced network and shows each value, with its name, as soon as it is there."""
     with torch.no_grad():
-        _Interpreter(traced, look).run(batch)
+        # Copied: a first layer in place would change the caller's tensor.
+        _Interpreter(traced, look).run(batch.clone())
 
 
 class _Interpreter(fx.Interpreter):

@@ -141,7 +141,10 @@ class Graph:
 
 def identity(n_channels: int) -> Affine:
     """Returns the operation that changes nothing."""
-    return Affine(torch.ones(n_channels, dtype=torch.float64), torch.zeros(n_channels, dtype=torch.float64))
+    return Affine(
+        torch.ones(n_channels, dtype=torch.float64, device="cpu"),
+        torch.zeros(n_channels, dtype=torch.float64, device="cpu"),
+    )
 
 
 def sorted_graph(nodes: Iterable[Node], output: str) -> Graph:

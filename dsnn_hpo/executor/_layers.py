@@ -20,7 +20,7 @@ class UnsupportedError(Exception):
 def weighted(module: nn.Module, shape: Shape) -> Weighted:
     """Returns the operation of a convolution or linear layer, float or shift, on an input of ``shape``."""
     weight, bias, grid = _parameters(module)
-    ones = torch.ones(len(weight), dtype=torch.float64)
+    ones = torch.ones(len(weight), dtype=torch.float64, device="cpu")
     addend = torch.zeros_like(ones) if bias is None else bias
     if isinstance(module, nn.Linear | ShiftLinear):
         # Its columns are channel, row, column of the input before it was flattened: a kernel as large as the input.
@@ -51,7 +51,7 @@ def normalisation(module: nn.BatchNorm1d | nn.BatchNorm2d, shape: Shape) -> Affi
 
 def clamp(shape: Shape, lowest: float, highest: float) -> Affine:
     """Returns the operation that limits values."""
-    ones = torch.ones(shape[0], dtype=torch.float64)
+    ones = torch.ones(shape[0], dtype=torch.float64, device="cpu")
     return Affine(ones, torch.zeros_like(ones), lowest, highest)
 
 
@@ -190,4 +190,4 @@ def _adaptive(size: int, n_out: int) -> Windows:
 
 
 def _lengths(windows: Any) -> Tensor:
-    return torch.tensor([end - first for first, end in windows], dtype=torch.float64)
+    return torch.tensor([end - first for first, end in windows], dtype=torch.float64, device="cpu")

@@ -173,8 +173,8 @@ class _Lowering:
 
     def _rescale(self, label: str, source: Slice, target: Slice, fmt: Format) -> None:
         ratio = self._activations[source.activation].scale / fmt.scale
-        scale = torch.full((source.n_channels,), ratio, dtype=torch.float32)
-        bias = torch.full((source.n_channels,), fmt.offset, dtype=torch.float32)
+        scale = torch.full((source.n_channels,), ratio, dtype=torch.float32, device="cpu")
+        bias = torch.full((source.n_channels,), fmt.offset, dtype=torch.float32, device="cpu")
         self._steps.append(Pointwise(label, source, target, scale, bias, None, _clamp(fmt)))
 
     def _target(self, node: Node) -> Slice:
@@ -218,8 +218,10 @@ def _weight(node: Node, operation: Weighted) -> tuple[Weight, Tensor]:
         try:
             packed = pack(weight, groups=groups)
         except ValueError as error:
-            raise FreezeError(f"the weight of layer {node.label!r} cannot be packed: {error}") from error
-        return packed, torch.ldexp(torch.ones(len(weight), dtype=torch.float64), packed.exponents.long())
+            raise FreezeError(
+                f"the weight of layer {node.label!r} cannot be packed: {error}{_advice(operation, groups)}"
+            ) from error
+        return packed, torch.ldexp(weight.new_ones(len(weight)), packed.exponents.long())
     if weight[0].numel() > _MAX_DENSE_COLUMNS:
         raise FreezeError(
             f"layer {node.label!r} has {weight[0].numel()} inputs an output; an int8 layer has at most "
@@ -229,6 +231,15 @@ def _weight(node: Node, operation: Weighted) -> tuple[Weight, Tensor]:
     row_scale = torch.where(largest > 0, largest / _DENSE_LIMIT, 1.0)
     values = torch.round(weight / row_scale.view(-1, 1, 1, 1)).to(torch.int8)
     return DenseWeight(values, groups), row_scale
+
+
+def _advice(operation: Weighted, groups: int) -> str:
+    if groups == operation.groups:
+        return ""
+    return (
+        f". Its groups of {operation.weight.shape[1]} channels, no multiple of {QUAD}, are packed with zeros between them, "
+        "which take one exponent of the range"
+    )
 
 
 def _with_whole_quads(operation: Weighted) -> tuple[Tensor, int]:
@@ -258,4 +269,4 @@ def _limited(fmt: Format, lowest: float, highest: float) -> Clamp:
 
 
 def _single(value: float) -> float:
-    return torch.tensor(value, dtype=torch.float32).item()
+    return torch.tensor(value, dtype=torch.float32, device="cpu").item()

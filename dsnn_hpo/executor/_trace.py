@@ -15,6 +15,7 @@ from dsnn_hpo.errors import FreezeError
 from dsnn_hpo.executor import _layers as layers
 from dsnn_hpo.executor._calibrate import run_traced
 from dsnn_hpo.executor._graph import Affine, Concat, Graph, Input, Move, Node, Operation, Shape, identity, sorted_graph
+from dsnn_hpo.executor._in_place import stale_uses
 from dsnn_hpo.operators import FixedPoint, ShiftConv2d, ShiftLayer, ShiftLinear
 
 SUPPORTED = (
@@ -46,7 +47,16 @@ def trace(network: nn.Module, sample: Tensor) -> Traced:
     return Traced(module, _Translation(module, sample).graph())
 
 
+class _Proxy(fx.Proxy):
+    def __iadd__(self, other: Any) -> Any:
+        # Of itself torch.fx makes ``+=`` a sum that leaves its first term, and what shares its memory, as it was.
+        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
+
+
 class _Tracer(fx.Tracer):
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, ShiftLayer | FixedPoint) or super().is_leaf_module(m, module_qualified_name)
 
@@ -60,9 +70,9 @@ class _Translation:
         self._nodes: dict[str, Node] = {}
         self._alias: dict[str, str] = {}
         self._values: dict[str, Any] = {}
-        self._positions = {node: position for position, node in enumerate(module.graph.nodes)}
         try:
             run_traced(module, sample, self._remember)
+            self._stale = stale_uses(module, sample)
         except Exception as error:
             raise FreezeError(
                 f"the network fails on calibration samples of shape {tuple(sample.shape[1:])} on {sample.device}: "
@@ -108,7 +118,7 @@ class _Translation:
         where = self._where(call)
         if handler is None:
             raise FreezeError(f"{where} cannot be frozen; supported are {SUPPORTED}")
-        self._check_in_place(call, target)
+        self._check_in_place(call)
         try:
             handler(self, call, *arguments)
         except layers.UnsupportedError as error:
@@ -120,25 +130,13 @@ class _Translation:
         name = call.target if isinstance(call.target, str) else getattr(call.target, "__name__", str(call.target))
         return f"operation {name!r} (value {call.name!r})"
 
-    def _check_in_place(self, call: fx.Node, target: Any) -> None:
-        in_place = getattr(target, "inplace", False) or call.kwargs.get("inplace", False)
-        in_place = in_place or target is operator.iadd or (isinstance(target, str) and target.endswith("_"))
-        if not in_place or not isinstance(call.args[0], fx.Node):
-            return
-        now, changed = self._positions[call], self._memory_of(call.args[0])
-        sharing = [node for node, at in self._positions.items() if at < now and self._memory_of(node) == changed]
-        later = [user for node in sharing for user in node.users if self._positions[user] > now]
-        if later:
+    def _check_in_place(self, call: fx.Node) -> None:
+        if call in self._stale:
+            value, later = self._stale[call]
             raise FreezeError(
-                f"{self._where(call)} changes the value {call.args[0].name!r} in place, which {later[0].name!r} uses "
+                f"{self._where(call)} changes the value {value.name!r} in place, which {later.name!r} uses "
                 "afterwards; make it not in place"
             )
-
-    def _memory_of(self, value: fx.Node) -> str:
-        """Returns what is equal for values that share memory: a value, its reshaped forms and its slices."""
-        while value.target is operator.getitem and isinstance(value.args[0], fx.Node):
-            value = value.args[0]
-        return self._alias.get(value.name, value.name)
 
     def argument(self, call: fx.Node, position: int, name: str, default: Any = None) -> Any:
         """Returns a call's argument, with the values that the traced sample gave."""
@@ -231,7 +229,7 @@ def _hardtanh(t: _Translation, call: fx.Node, module: nn.Hardtanh | None = None)
 def _clamp_function(t: _Translation, call: fx.Node) -> None:
     low, high = t.argument(call, 1, "min"), t.argument(call, 2, "max")
     if not all(bound is None or isinstance(bound, int | float) for bound in (low, high)):
-        raise layers.UnsupportedError("its bounds must be numbers")
+        raise layers.UnsupportedError("its bounds must be numbers, not tensors")
     _clamp(-float("inf") if low is None else float(low), float("inf") if high is None else float(high))(t, call)
 
 

@@ -166,7 +166,7 @@ class Records:
         return DsnnWeight(self._pointer(_dense_blocks(weight, layout), torch.int8), None, 8, 0, layout.n_quads)
 
     def _windows(self, windows: Iterable[Sequence[int]]) -> int:
-        return self._pointer(torch.tensor(list(windows)), torch.int32)
+        return self._pointer(torch.tensor(list(windows), dtype=torch.int32, device="cpu"), torch.int32)
 
     def _pointer(self, tensor: Tensor, dtype: torch.dtype) -> int:
         kept = tensor.detach().to("cpu", dtype).contiguous()

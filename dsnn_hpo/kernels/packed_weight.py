@@ -252,7 +252,7 @@ def _facts_of(packed: PackedWeight) -> Facts:
     powers = _padded_codes(packed) & (2 ** (packed.bits - 1) - 1)
     largest = (powers - int(packed.has_zero)).flatten(1).amax(1).clamp_min_(0)
     return Facts(
-        n_planes=torch.as_tensor(largest // PLANE_EXPONENTS + 1, dtype=torch.uint8),
+        n_planes=(largest // PLANE_EXPONENTS + 1).to(torch.uint8),
         row_sums=packed.integers().flatten(1).sum(1),
         scales=scales_of(packed.exponents),
     )

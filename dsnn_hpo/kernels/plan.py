@@ -284,7 +284,7 @@ def _run_chunk(plan: Plan, x: Tensor) -> Tensor:
     for step in plan.steps:
         if isinstance(step, Quantise):
             values = x * step.inverse_scale + step.offset
-            shape = q[step.target.activation].shape
+            shape = (n, step.target.n_channels, *q[step.target.activation].shape[2:])
             _write_(plan, q, step.target, _rounded(values, step.clamp).view(shape))
         elif isinstance(step, Convolve):
             y = _convolved(step, centred)
@@ -341,7 +341,7 @@ def _convolved(step: Convolve, centred: _Centred) -> Tensor:
     top, left, bottom, right = step.padding
     x = functional.pad(centred(step.source).float(), (left, right, top, bottom))
     rest = step.weight.integers()
-    total, worth = torch.zeros((), dtype=torch.int64), 1
+    total, worth = torch.zeros((), dtype=torch.int64, device="cpu"), 1
     while True:
         # Powers of two from 2**7 on go to the next plane; int8 values below stay.
         is_low = rest.abs() < 2**PLANE_EXPONENTS

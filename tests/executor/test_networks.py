@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import operator
 import pickle
 
 import pytest
@@ -188,6 +189,96 @@ class InPlace(nn.Module):
         return self.linear((F.relu(x, inplace=True) + x).flatten(1))
 
 
+class InPlaceOnAView(nn.Module):
+    """Another name of a value, taken by ``view``, is used after the value was changed in place."""
+
+    def __init__(self, view, change):
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(3, 3, 1), nn.Linear(12, 3)
+        self.view, self.change = view, change
+
+    def forward(self, x):
+        x = self.conv(x)
+        y = self.view(x)
+        self.change(x)
+        return self.linear(y.flatten(1))
+
+
+class InPlaceThroughAView(InPlaceOnAView):
+    """A value is used after another name of it was changed in place."""
+
+    def forward(self, x):
+        x = self.conv(x)
+        self.change(self.view(x))
+        return self.linear(x.flatten(1))
+
+
+VIEWS = {
+    "flatten": nn.Flatten(),
+    "slice": lambda x: x[:, :],
+    "identity": nn.Identity(),
+    "dropout": nn.Dropout(),
+    "reshape": lambda x: x.reshape(x.size(0), 3, 2, 2),
+    "view of a view": lambda x: x.contiguous().view(x.size(0), -1),
+}
+CHANGES = {
+    "relu_": lambda x: x.relu_(),
+    "module": nn.ReLU(inplace=True),
+    "function": lambda x: F.relu_(x),
+    "positional": lambda x: F.relu(x, True),
+    "+=": lambda x: operator.iadd(x, x),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("kind", [InPlaceOnAView, InPlaceThroughAView])
+def test_a_change_in_place_under_another_name_is_refused(kind, view, change):
+    network = kind(VIEWS[view], CHANGES[change])
+    with pytest.raises(FreezeError, match=r"in place, which .* uses afterwards"):
+        freeze(network, torch.randn(4, 3, 2, 2))
+
+
+def test_a_copy_is_not_changed_in_place(prepared, same_everywhere, is_close):
+    x = torch.randn(16, 3, 2, 2)
+    network = prepared(InPlaceOnAView(lambda x: x.clone(), CHANGES["relu_"]), x)
+    executor = freeze(network, x)
+    same_everywhere(executor, x)
+    assert is_close(network, executor, x)
+
+
+def test_freezing_leaves_the_calibration_samples_as_they_were():
+    x = torch.randn(4, 3, 2, 2)
+    before = x.clone()
+    freeze(nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(12, 3)), x)
+    assert torch.equal(x, before)
+
+
+def test_freezing_does_not_follow_torch_s_defaults(prepared):
+    x = torch.randn(8, 3, 6, 9)
+    network = prepared(Functional(), x)
+    expected = freeze(network, x)(x)
+    with torch.device("meta"):
+        assert torch.equal(freeze(network, x)(x), expected)
+    with torch.inference_mode():
+        assert torch.equal(freeze(network, x.clone())(x), expected)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(freeze(network, x)(x), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+class TensorBound(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("bound", torch.zeros(1, 3, 1, 1))
+        self.linear = nn.Linear(12, 3)
+
+    def forward(self, x):
+        return self.linear(torch.clamp(x, min=self.bound).flatten(1))
+
+
 class TwoOutputs(nn.Module):
     def forward(self, x):
         return x.flatten(1), x
@@ -208,6 +299,7 @@ REFUSED = {
     "no statistics": (simple(nn.BatchNorm2d(3, track_running_stats=False)), "no running statistics"),
     "control flow": (Branching(), "torch.fx cannot trace"),
     "in place and used afterwards": (InPlace(), "in place.*uses afterwards"),
+    "a tensor as bound": (TensorBound(), "operation 'clamp' .*bounds must be numbers"),
     "two outputs": (TwoOutputs(), "one tensor of logits"),
     "an image as output": (Image(), "logits \\(n, classes\\)"),
     "a linear layer on an image": (nn.Sequential(nn.Linear(2, 3), nn.Flatten()), "flatten it before"),
@@ -231,6 +323,16 @@ def test_weights_of_too_wide_a_range_are_named():
     network = convert_to_shift_(network, ShiftConfig(weight_bits=8), lambda *_: True, from_trained=True)
     with pytest.raises(FreezeError, match=r"layer '1' cannot be packed.*row 1"):
         freeze(network, torch.randn(2, 3, 2, 2))
+
+
+def test_groups_that_need_zeros_beside_all_exponents_are_named():
+    conv = nn.Conv2d(6, 8, 1, groups=2)
+    with torch.no_grad():
+        conv.weight[0, :2] = torch.tensor([1.0, 2.0**-31]).view(2, 1, 1)
+    network = nn.Sequential(conv, nn.Flatten(), nn.Linear(32, 3))
+    network = convert_to_shift_(network, ShiftConfig(weight_bits=6), lambda *_: True, from_trained=True)
+    with pytest.raises(FreezeError, match=r"layer '0' cannot be packed.*groups of 3 channels, no multiple of 4"):
+        freeze(network, torch.randn(2, 6, 2, 2))
 
 
 def test_too_many_inputs_for_a_sum_of_32_bits_are_named():

@@ -270,3 +270,32 @@ def test_without_the_library_a_compiled_plan_says_how_to_build_it(monkeypatch):
     monkeypatch.setattr("dsnn_hpo.kernels._library.library", lambda: None)
     with pytest.raises(KernelError, match="not built"):
         CompiledPlan(chain(1, lambda i: 0))
+
+
+def test_padding_channels_of_what_several_steps_write_are_zero():
+    # Codes without a zero hold 1 where channels are only padding.
+    weight = pack(torch.ones(5, 6, 1, 1))
+    parts = [Quantise("input", Slice(0, first, 3), 10.0, 0.25, Clamp(0, 255)) for first in (0, 3)]
+    ones, whole = single(*[1.0] * 5), Slice(1, 0, 5)
+    geometry = ((1, 1), (0, 0, 0, 0), (1, 1))
+    sums = Convolve("sums", Slice(0, 0, 6), whole, weight, *geometry, ones / 8, 0 * ones, None, Clamp(0, 255))
+    activations = (Activation(6, 4, 5, 0.1, 0), Activation(5, 4, 5, 1.0, 0))
+    plan = Plan(SHAPE, 100, activations, (*parts, sums, Dequantise("output", whole, 1.0)))
+    x = samples()
+    expected = np.rint(quantised(x, 0).sum(1, keepdims=True) * 2 / 8).clip(0, 255).repeat(5, 1)
+    check(plan, x, expected)
+
+
+@compiled
+def test_the_output_does_not_follow_torch_s_defaults():
+    plan = plan_of(MaxPool("pool", Slice(0, 0, 3), Slice(1, 0, 3), ((0, 2),) * 4, ((0, 2),) * 5), zero=0)
+    x = samples()
+    expected = run_reference(plan, x)
+    with torch.device("meta"):
+        assert torch.equal(CompiledPlan(plan)(x), expected)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(CompiledPlan(plan)(x), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(CompiledPlan(plan)(torch._neg_view(-x)), expected)
