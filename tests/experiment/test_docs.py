@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from dsnn_hpo.experiment import ExperimentConfig, build
 from dsnn_hpo.search_space import HYPERPARAMETERS
@@ -36,6 +38,15 @@ def test_the_readme_s_python_compiles_and_uses_public_names():
         compile(text, "README.md", "exec")
         for module, names in re.findall(r"^from (dsnn_hpo\S*) import (.*)$", text, re.MULTILINE):
             assert set(names.split(", ")) <= set(importlib.import_module(module).__all__)
+
+
+def test_the_readme_s_frozen_network_runs():
+    [text] = [text for text in blocks("python") if "freeze" in text]
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
+    x = torch.randn(8, 1, 8, 8)
+    names = {"network": network.eval(), "calibration": x, "x": x[:2]}
+    exec(text, names)
+    assert names["logits"].shape == (2, 3)
 
 
 def test_what_the_readme_links_to_is_there():
