@@ -133,9 +133,10 @@ class _Translation:
     def _check_in_place(self, call: fx.Node) -> None:
         if call in self._stale:
             value, later = self._stale[call]
+            changed = call.args[0] if call.args else value
             raise FreezeError(
-                f"{self._where(call)} changes the value {value.name!r} in place, which {later.name!r} uses "
-                "afterwards; make it not in place"
+                f"{self._where(call)} changes the value {str(changed)!r} in place, which {later.name!r} uses "
+                f"afterwards as {value.name!r}; make it not in place"
             )
 
     def argument(self, call: fx.Node, position: int, name: str, default: Any = None) -> Any:
