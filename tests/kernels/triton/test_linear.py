@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dsnn_hpo.kernels import PackedWeight, pack
 from dsnn_hpo.kernels.linear import linear_int8_reference
+from dsnn_hpo.kernels.packed_weight import Layout
 
 pytest.importorskip("triton", reason="triton is not installed")
 linear = pytest.importorskip("dsnn_hpo.kernels.triton.linear")
@@ -129,7 +130,9 @@ def test_a_row_that_8_bits_cannot_hold_becomes_nan(device):
 def test_a_tiling_covers_every_column_once():
     for bits in range(2, 7):
         for n, k in ((16, 16), (100, 3000), (4096, 4096), (28672, 8192)):
-            packed = PackedWeight(torch.empty(0), torch.empty(0), (n, k), bits, False)
+            layout = Layout((n, k))
+            codes = torch.empty(layout.n_blocks * layout.block_bytes(bits), dtype=torch.uint8)
+            packed = PackedWeight(codes, torch.empty(n, dtype=torch.int16), (n, k), bits, False)
             for rows in (1, 17, 64):
                 for operand in (linear.INT8, *(linear.operand_for(dtype, packed) for dtype in TOLERANCES)):
                     tiling = linear.tiling_for(rows, packed, operand, 132)
