@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from dsnn_hpo.kernels import (
@@ -27,6 +31,7 @@ from dsnn_hpo.kernels import (
 )
 from dsnn_hpo.operators._config import ShiftConfig
 from dsnn_hpo.operators._fixed_point import FixedPoint
+from dsnn_hpo.operators._layer import OperatorLayer, Penalty
 
 # Of a smaller weight the float values are read as fast as the codes.
 _WORTH_PACKING = 2**16
@@ -54,7 +59,7 @@ class _RoundedWeight:
         return same_memory and self.versions == tuple(p._version for p in parameters)
 
 
-class ShiftLayer(nn.Module):
+class ShiftLayer(OperatorLayer):
     """The abstract base of layers that hold a weight of signed powers of two and a fixed-point bias.
 
     The parameters are ``weight`` (Q) or ``shift`` and ``sign`` (PS, the weight's shape), and ``bias`` or None;
@@ -89,6 +94,27 @@ class ShiftLayer(nn.Module):
     def weight_parameters(self) -> tuple[nn.Parameter, ...]:
         """Returns (weight,) for Q, (shift, sign) for PS."""
         return (self.weight,) if self.config.shift_type == "Q" else (self.shift, self.sign)
+
+    def undecayed_parameters(self) -> Sequence[nn.Parameter]:
+        """Returns P and S of PS, which ``squared_magnitudes`` regularises instead, as published."""
+        return self.weight_parameters if self.config.shift_type == "PS" else ()
+
+    def limits(self) -> Sequence[tuple[nn.Parameter, float, float]]:
+        """Returns W of Q with [-1, 1], P of PS with the range of its codes.
+
+        The values of the network do not change by that, since rounding limits them too, but without it a parameter
+        could wander far outside its range and take as long to come back. S is never limited, as published. The
+        released code also lifts |W| to the smallest code after each step; here W passes through zero freely, because a
+        lifted W of few bits (2 bits: |W| >= 1/2) can hardly ever change its sign.
+        """
+        lowest, highest = exponent_range(self.config.shift_type, self.config.weight_bits)
+        if self.config.shift_type == "PS":
+            return ((self.shift, lowest, highest),)
+        return ((self.weight, -(2.0**highest), 2.0**highest),)
+
+    def penalties(self) -> Sequence[tuple[Penalty, nn.Parameter]]:
+        """Returns the L2 penalty of the magnitudes of PS."""
+        return ((squared_magnitudes, self.shift),) if self.config.shift_type == "PS" else ()
 
     def quantized_weight(self) -> Tensor:
         """Returns the weight of signed powers of two, with the gradient of ``kernels.power_of_two_q`` or ``_ps``."""
@@ -149,6 +175,37 @@ class ShiftLayer(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: None if name in _KEPT else value for name, value in self.__dict__.items()}
+
+
+def squared_magnitudes(shifts: Sequence[Tensor], weight_decay: float) -> Tensor:
+    """Returns ``weight_decay / 2 * sum((2**P)**2)`` over the unrounded P, a scalar.
+
+    The L2 penalty of the weights' magnitudes (arXiv 1905.13298, released code). It can be differentiated once.
+    """
+    return _SquaredMagnitudes.apply(weight_decay, *shifts)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _SquaredMagnitudes(Function):
+    """Half the decay times the sum of 4**P, without a graph of its parts and with gradients in the layouts of P.
+
+    That costs a third of the same in autograd: joining tensors that are channels_last copies them out of order, and
+    so does adding what comes back to their other gradients.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight_decay: float, *shifts: Tensor) -> Tensor:
+        squares = [torch.exp2_(doubled) for doubled in torch._foreach_mul(shifts, 2.0)]
+        ctx.save_for_backward(*squares)
+        ctx.weight_decay = weight_decay
+        return 0.5 * weight_decay * torch.stack([square.sum() for square in squares]).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        # d(4**P)/dP = 2 ln 2 * 4**P
+        gradients = torch._foreach_mul(ctx.saved_tensors, 0.5 * ctx.weight_decay * grad)
+        torch._foreach_mul_(gradients, 2.0 * math.log(2.0))
+        return None, *gradients
 
 
 def _decomposed(weight: Tensor, config: ShiftConfig) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from dsnn_hpo.data import PreparedData, Samples, batches
 from dsnn_hpo.errors import DivergedError, TrialError
-from dsnn_hpo.operators import clamp_parameters_, parameter_groups, regularization
+from dsnn_hpo.operators import clamp_parameters_, parameter_groups, regularization, set_progress_
 from dsnn_hpo.training._checkpoint import Checkpoint
 from dsnn_hpo.training._memory_format import memory_format_for
 from dsnn_hpo.training._optimizers import optimizer_family
@@ -138,11 +138,12 @@ def _epoch(
         generator=generator,
     )
     network.train()
+    set_progress_(network, (epoch + 1) / settings.max_epochs)
     device, memory_format = _device(network), memory_format_for(network)
     total, n_seen = 0.0, 0
     for step, (images, labels) in enumerate(itertools.islice(train_batches, n_steps)):
         for group in optimizer.param_groups:
-            group["lr"] = settings.lr_at(epoch * n_steps + step, n_steps)
+            group["lr"] = settings.lr_at(epoch * n_steps + step, n_steps) * group["lr_scale"]
         batch = images.to(device, memory_format=memory_format), labels.to(device)
         loss = _step_(network, optimizer, batch, settings.weight_decay)
         if not math.isfinite(loss):

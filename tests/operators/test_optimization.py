@@ -5,12 +5,14 @@ import torch
 from torch import nn
 
 from dsnn_hpo.operators import (
+    OperatorLayer,
     ShiftConfig,
     ShiftLinear,
     clamp_parameters_,
     convert_to_shift_,
     parameter_groups,
     regularization,
+    set_progress_,
 )
 
 
@@ -116,3 +118,47 @@ def test_signs_of_two_bit_weights_can_change():
         optimizer.step()
         clamp_parameters_(layer)
     assert layer.quantized_weight().item() == -0.5
+
+
+class Slow(OperatorLayer):
+    """A layer that asks for everything that training offers."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((3,), 5.0))
+        self.free = nn.Parameter(torch.ones(3))
+        self.progress = []
+
+    def undecayed_parameters(self):
+        return (self.weight,)
+
+    def lr_scales(self):
+        return {self.weight: 0.5, self.free: 0.25}
+
+    def limits(self):
+        return ((self.weight, -1.0, 2.0),)
+
+    def penalties(self):
+        return ((total, self.weight),)
+
+    def set_progress_(self, fraction):
+        self.progress.append(fraction)
+
+
+def total(parameters, weight_decay):
+    return weight_decay * sum(p.sum() for p in parameters)
+
+
+def test_layers_say_what_training_does_for_them():
+    model = nn.Sequential(nn.Linear(3, 3), Slow(), Slow(), network("PS"))
+    groups = {(g["weight_decay"], g["lr_scale"]): g["params"] for g in parameter_groups(model, 0.1)}
+    assert {id(p) for p in groups[0.0, 0.5]} == {id(model[1].weight), id(model[2].weight)}
+    assert {id(p) for p in groups[0.1, 0.25]} == {id(model[1].free), id(model[2].free)}
+    listed = [id(p) for params in groups.values() for p in params]
+    assert sorted(listed) == sorted(id(p) for p in model.parameters())
+    expected = 0.1 * 30.0 + regularization(model[3], 0.1).item()
+    assert regularization(model, 0.1).item() == pytest.approx(expected, rel=1e-6)
+    clamp_parameters_(model)
+    assert model[1].weight.tolist() == model[2].weight.tolist() == [2.0] * 3
+    set_progress_(model, 0.75)
+    assert model[1].progress == model[2].progress == [0.75]

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 import dsnn_hpo.training
 from dsnn_hpo.data import Samples
 from dsnn_hpo.errors import DivergedError
-from dsnn_hpo.operators import clamp_parameters_, parameter_groups, regularization
+from dsnn_hpo.operators import OperatorLayer, clamp_parameters_, parameter_groups, regularization
 from dsnn_hpo.training import error_rate, train
 
 
@@ -96,6 +97,35 @@ def test_cosine_schedule_is_laid_over_the_maximal_fidelity(data, settings, monke
     rates.clear()
     train(Spy(), data, settings(lr=0.1, schedule="constant"), 1)
     assert rates == [0.1] * 5
+
+
+class Paced(OperatorLayer):
+    """A layer whose weight learns at a tenth of the pace, and that writes its progress down."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(10, 64))
+        self.progress = []
+
+    def forward(self, x):
+        return functional.linear(x, self.weight)
+
+    def lr_scales(self):
+        return {self.weight: 0.1}
+
+    def set_progress_(self, fraction):
+        self.progress.append(fraction)
+
+
+def test_layers_set_their_own_pace_and_learn_of_progress(data, settings):
+    slow, plain = (nn.Sequential(nn.Flatten(), layer) for layer in (Paced(), nn.Linear(64, 10, bias=False)))
+    nn.init.zeros_(plain[1].weight)
+    checkpoint = train(slow, data, settings(optimizer="SGD", lr=1e-4, momentum=0.0, weight_decay=0.0, max_epochs=4), 2)
+    train(plain, data, settings(optimizer="SGD", lr=1e-5, momentum=0.0, weight_decay=0.0, max_epochs=4), 2)
+    torch.testing.assert_close(slow[1].weight, plain[1].weight)
+    assert slow[1].progress == [1 / 4, 2 / 4]
+    train(slow, data, settings(optimizer="SGD", lr=1e-4, momentum=0.0, weight_decay=0.0, max_epochs=4), 4, checkpoint)
+    assert slow[1].progress == [1 / 4, 2 / 4, 3 / 4, 1]
 
 
 def test_one_step_is_the_gradient_of_loss_and_regulariser(data, settings, ps_network):
