@@ -5,6 +5,7 @@ from __future__ import annotations
 from dsnn_hpo.kernels._implementation import Implementation, use_implementation
 from dsnn_hpo.kernels._library import available_isas, isa
 from dsnn_hpo.kernels._ops import fuses, is_direct
+from dsnn_hpo.kernels.adder import adder_conv2d, adder_conv2d_reference, adder_linear, adder_linear_reference
 from dsnn_hpo.kernels.conv2d import (
     Geometry,
     Output8Bit,
@@ -53,6 +54,10 @@ __all__ = [
     "ShiftType",
     "WeightRounding",
     "add_relu_fixed_point",
+    "adder_conv2d",
+    "adder_conv2d_reference",
+    "adder_linear",
+    "adder_linear_reference",
     "available_isas",
     "conv2d_u8",
     "conv2d_u8_reference",
