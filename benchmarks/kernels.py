@@ -37,7 +37,7 @@ from dsnn_hpo.kernels import (
     power_of_two_q,
 )
 from dsnn_hpo.models import build_model
-from dsnn_hpo.operators import ShiftConfig, convert_to_shift_
+from dsnn_hpo.operators import ShiftConfig, convert_, matching
 
 BITS = 4
 THOROUGH, QUICK = Turns(9, 0.05), Turns(3, 0.01)
@@ -100,7 +100,7 @@ def resnet20(batch: int) -> Contest:
     shape, last = (3, 32, 32), torch.channels_last
     network, shifted = (build_model("resnet20", shape, 10, {}).eval() for _ in range(2))
     config = ShiftConfig(shift_type="Q", weight_bits=BITS)
-    shifted = convert_to_shift_(shifted, config, lambda _module, _name: True, from_trained=False)
+    shifted = convert_(shifted, matching("*", config), from_trained=False)
     executor = freeze(shifted, torch.randn(64, *shape))
     x = torch.randn(batch, *shape)
     x_last, eager = x.to(memory_format=last), copy.deepcopy(network).to(memory_format=last)  # type: ignore[call-overload]

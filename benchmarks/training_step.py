@@ -22,7 +22,7 @@ import torch
 
 from dsnn_hpo.kernels import ShiftType, WeightRounding
 from dsnn_hpo.models import build_model
-from dsnn_hpo.operators import ShiftConfig, convert_to_shift_, parameter_groups
+from dsnn_hpo.operators import ShiftConfig, convert_, matching, parameter_groups
 from dsnn_hpo.training._train import _step_
 
 INPUT_SHAPE = (3, 32, 32)
@@ -47,7 +47,7 @@ def training_step(
     network = build_model("resnet20", INPUT_SHAPE, N_CLASSES, {})
     if shift is not None:
         config = ShiftConfig(shift_type=shift[0], weight_bits=5, rounding=shift[1])
-        network = convert_to_shift_(network, config, lambda _module, _name: True, from_trained=False)
+        network = convert_(network, matching("*", config), from_trained=False)
     network = network.to(memory_format=memory_format).train()  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(parameter_groups(network, WEIGHT_DECAY), lr=0.01, momentum=0.9)
     images = torch.randn(n_samples, *INPUT_SHAPE).to(memory_format=memory_format)

@@ -22,7 +22,7 @@ from dsnn_hpo.evaluation._config import TaskConfig
 from dsnn_hpo.evaluation._inference import measure_inference_energy, measure_latency_ms
 from dsnn_hpo.evaluation._settings import Settings, settings_of
 from dsnn_hpo.models import build_model
-from dsnn_hpo.operators import convert_to_shift_, last_convolutions, n_convolutions, packed_size_bytes
+from dsnn_hpo.operators import convert_, last_convolutions, n_convolutions, only, packed_size_bytes
 from dsnn_hpo.training import Checkpoint, error_rate, load_checkpoint, train
 from dsnn_hpo.trial import Config, Result, Trial, TrialState
 
@@ -160,7 +160,7 @@ def _build_network(settings: Settings, task: Task, data: PreparedData, seed: int
     torch.manual_seed(seed)
     network = build_model(task.config.model, data.input_shape, data.n_classes, settings.model_arguments)
     depth = n_convolutions(network) if settings.shift_depth is None else settings.shift_depth
-    return convert_to_shift_(network, settings.shift, last_convolutions(network, depth), from_trained=False)
+    return convert_(network, only(last_convolutions(network, depth), settings.shift), from_trained=False)
 
 
 def _warm_up(meter: Meter) -> str:

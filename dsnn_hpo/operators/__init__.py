@@ -6,30 +6,48 @@ to the loss, and calls ``clamp_parameters_`` after each step of the optimizer.
 
 from __future__ import annotations
 
+from dsnn_hpo.operators._choose import (
+    LayerFilter,
+    by_stage,
+    keep_first,
+    keep_last,
+    last_convolutions,
+    matching,
+    only,
+)
 from dsnn_hpo.operators._config import ShiftConfig
-from dsnn_hpo.operators._convert import LayerFilter, convert_to_shift_, last_convolutions
+from dsnn_hpo.operators._convert import Chooser, convert_
 from dsnn_hpo.operators._count import n_convolutions, packed_size_bytes
 from dsnn_hpo.operators._fixed_point import FixedPoint
-from dsnn_hpo.operators._layer import OperatorLayer
+from dsnn_hpo.operators._layer import Operator, OperatorLayer
 from dsnn_hpo.operators._optimization import clamp_parameters_, parameter_groups, regularization, set_progress_
 from dsnn_hpo.operators._shift import ShiftConv2d, ShiftLayer, ShiftLinear, add_relu_for, relu_then
+from dsnn_hpo.operators._stages import stages
 
 __all__ = [
+    "Chooser",
     "FixedPoint",
     "LayerFilter",
+    "Operator",
     "OperatorLayer",
     "ShiftConfig",
     "ShiftConv2d",
     "ShiftLayer",
     "ShiftLinear",
     "add_relu_for",
+    "by_stage",
     "clamp_parameters_",
-    "convert_to_shift_",
+    "convert_",
+    "keep_first",
+    "keep_last",
     "last_convolutions",
+    "matching",
     "n_convolutions",
+    "only",
     "packed_size_bytes",
     "parameter_groups",
     "regularization",
     "relu_then",
     "set_progress_",
+    "stages",
 ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Literal
+from typing import Literal, TypeVar
+
+from torch import nn
 
 from dsnn_hpo.kernels import ShiftType, WeightRounding
 
@@ -14,6 +17,20 @@ _CHOICES = {
     "rounding": ("deterministic", "stochastic"),
     "activation_rounding": ("floor", "nearest"),
 }
+
+_LAYER_TYPES: dict[type[nn.Module], Callable[..., nn.Module]] = {}
+_LayerType = TypeVar("_LayerType", bound=type[nn.Module])
+
+
+def replaces(float_layer: type[nn.Linear | nn.Conv2d]) -> Callable[[_LayerType], _LayerType]:
+    """Returns a decorator of the shift layer that ``ShiftConfig.layer`` makes of such a float layer."""
+
+    def registered(layer_type: _LayerType) -> _LayerType:
+        # The layers are told from here, and not imported, because they are described by their configuration.
+        _LAYER_TYPES[float_layer] = layer_type
+        return layer_type
+
+    return registered
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +58,10 @@ class ShiftConfig:
             if getattr(self, name) not in choices:
                 allowed = " or ".join(map(repr, choices))
                 raise ValueError(f"{name} must be {allowed}, not {getattr(self, name)!r}")
+
+    def layer(self, module: nn.Linear | nn.Conv2d, *, from_trained: bool) -> nn.Module:
+        """Returns the shift layer that takes the place, and the parameters, of a linear layer or a convolution."""
+        return _LAYER_TYPES[type(module)](module, self, from_trained=from_trained)
 
     @property
     def bias_bits(self) -> int:

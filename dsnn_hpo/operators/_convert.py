@@ -1,37 +1,49 @@
-"""Turning layers of a float network into shift layers."""
+"""Turning layers of a float network into multiplication-free layers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeGuard
 
 from torch import nn
 
-from dsnn_hpo.operators._config import ShiftConfig
-from dsnn_hpo.operators._shift import ShiftConv2d, ShiftLayer, ShiftLinear
+from dsnn_hpo.errors import one_of
+from dsnn_hpo.operators._layer import Operator
 
-LayerFilter = Callable[[nn.Module, str], bool]
+Chooser = Callable[[nn.Module, str], Operator | None]
+"""Given a layer and its qualified name, returns the operator that it becomes, or None to leave it alone."""
 
 
-def convert_to_shift_(
-    model: nn.Module, config: ShiftConfig, filter_fn: LayerFilter, *, from_trained: bool
-) -> nn.Module:
-    """Returns ``model`` with the chosen convolutions and linear layers replaced, in place, by shift layers.
+def convert_(model: nn.Module, choose: Chooser | Mapping[str, Operator | None], *, from_trained: bool) -> nn.Module:
+    """Returns ``model`` with convolutions and linear layers replaced, in place, by multiplication-free layers.
 
-    ``filter_fn(module, qualified_name)`` chooses among all ``nn.Conv2d`` and ``nn.Linear``; a chosen ``model`` itself
-    is replaced in the return value only. Subclasses of the two are left alone, since their arithmetic may differ.
-    A module that occurs twice is replaced by one module twice. Training mode, device, dtype and ``requires_grad`` are
-    kept, and all other modules, batch normalisation among them, are untouched. A float layer's weight shared between
-    two different modules stays shared with Q and becomes two weights with PS.
+    All ``nn.Conv2d`` and ``nn.Linear`` are asked about; a chosen ``model`` itself is replaced in the return value only.
+    Subclasses of the two are left alone, since their arithmetic may differ, and so is a layer that its operator is not
+    defined for. A module that occurs twice is replaced by one module twice. Training mode, device, dtype and
+    ``requires_grad`` are kept, and all other modules, batch normalisation among them, are untouched and never frozen. A
+    float layer's weight that two different modules share stays shared where the operator keeps it as its parameter, as
+    DeepShift-Q does.
 
     Args:
         model: any module.
-        config: the formats of all converted layers.
-        filter_fn: for example ``last_convolutions(model, depth)``.
-        from_trained: whether the weights are trained and PS starts from them instead of from random codes.
+        choose: a function of layer and qualified name, such as ``only``, ``matching`` and ``by_stage`` make; or a
+            mapping of qualified names, from which a layer that is not named is left alone.
+        from_trained: whether the weights are trained, so that the layers start from them, by each operator's own rule,
+            and not from scratch.
+
+    Raises:
+        ValueError: a mapping names what is no such layer of the model, or one module by two names in two ways.
+        TypeError: what was chosen for a layer is not an operator.
     """
-    # Chosen before anything is replaced, so that a filter that looks at the model sees it whole.
-    chosen = [m for name, m in model.named_modules() if type(m) in _SHIFT_LAYERS and filter_fn(m, name)]
-    replacements = {module: _shift_layer(module, config, from_trained=from_trained) for module in chosen}
+    if isinstance(choose, Mapping):
+        choose = _by_name(model, choose)
+    # Chosen before anything is replaced, so that a function that looks at the model sees it whole.
+    chosen = [(name, module, choose(module, name)) for name, module in convertible(model).items()]
+    replacements: dict[nn.Module, nn.Module] = {
+        module: _replacement(name, module, operator, from_trained=from_trained)
+        for name, module, operator in chosen
+        if operator is not None
+    }
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
             if child in replacements:
@@ -39,25 +51,30 @@ def convert_to_shift_(
     return replacements.get(model, model)
 
 
-def last_convolutions(model: nn.Module, depth: int) -> LayerFilter:
-    """Returns a filter that chooses the last ``depth`` convolutions, in order of definition, and every linear layer.
-
-    The published rule of ``shift_depth`` (DeepShift's conversion, as used by Hennig et al., arXiv 2404.01965): 0
-    converts linear layers only, a depth beyond the number of convolutions converts all. Raises ValueError if negative.
-    """
-    if depth < 0:
-        raise ValueError(f"depth must not be negative: {depth}")
-    convolutions = [m for m in model.modules() if type(m) is nn.Conv2d]
-    last = set(convolutions[max(0, len(convolutions) - depth) :])
-    return lambda module, _name: isinstance(module, nn.Linear) or module in last
+def convertible(model: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
+    """Returns, by qualified name and in order of definition, the layers that ``convert_`` asks about."""
+    return {name: module for name, module in model.named_modules() if is_convertible(module)}
 
 
-def _shift_layer(module: nn.Module, config: ShiftConfig, *, from_trained: bool) -> ShiftLayer:
-    layer = _SHIFT_LAYERS[type(module)](module, config, from_trained=from_trained)
-    return layer.train(module.training)
+def is_convertible(module: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]:
+    """Returns whether a module is one that ``convert_`` asks about."""
+    return type(module) in (nn.Linear, nn.Conv2d)
 
 
-_SHIFT_LAYERS: dict[type[nn.Module], Callable[..., ShiftLayer]] = {
-    nn.Conv2d: ShiftConv2d,
-    nn.Linear: ShiftLinear,
-}
+def _replacement(name: str, module: nn.Linear | nn.Conv2d, operator: Operator, *, from_trained: bool) -> nn.Module:
+    if not isinstance(operator, Operator):
+        raise TypeError(f"layer {name!r}: expected an operator such as ShiftConfig() or None, not {operator!r}")
+    return operator.layer(module, from_trained=from_trained).train(module.training)
+
+
+def _by_name(model: nn.Module, operators: Mapping[str, Operator | None]) -> Chooser:
+    # A module that occurs twice has two names, and may be named by either.
+    modules = {name: m for name, m in model.named_modules(remove_duplicate=False) if is_convertible(m)}
+    chosen: dict[nn.Module, tuple[str, Operator | None]] = {}
+    for name, operator in operators.items():
+        if name not in modules:
+            raise ValueError(f"the model has no convolution or linear layer {one_of(name, modules)}")
+        first, already = chosen.setdefault(modules[name], (name, operator))
+        if already != operator:
+            raise ValueError(f"{first!r} and {name!r} are one module, which cannot become two: {already}, {operator}")
+    return lambda module, _name: chosen.get(module, ("", None))[1]

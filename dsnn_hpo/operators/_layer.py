@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor, nn
 
 Penalty: TypeAlias = Callable[[Sequence[nn.Parameter], float], Tensor]
 """A term of the loss, a scalar: of all parameters in the model that it is named for, and the weight decay."""
+
+
+@runtime_checkable
+class Operator(Protocol):
+    """A kind of multiplication-free layer with all its settings."""
+
+    def layer(self, module: nn.Linear | nn.Conv2d, *, from_trained: bool) -> nn.Module:
+        """Returns what takes the place of a float layer: a new module, or the layer itself where there is none.
+
+        Args:
+            module: a float layer; its parameters may be used, but not changed.
+            from_trained: whether its weight is trained, and the new layer starts from it.
+        """
+        ...
 
 
 class OperatorLayer(nn.Module):

@@ -29,7 +29,7 @@ from dsnn_hpo.kernels import (
     straight_through_ps,
     straight_through_q,
 )
-from dsnn_hpo.operators._config import ShiftConfig
+from dsnn_hpo.operators._config import ShiftConfig, replaces
 from dsnn_hpo.operators._fixed_point import FixedPoint
 from dsnn_hpo.operators._layer import OperatorLayer, Penalty
 
@@ -216,6 +216,7 @@ def _decomposed(weight: Tensor, config: ShiftConfig) -> tuple[Tensor, Tensor]:
         return torch.log2(magnitude.clamp(2.0**lowest, 2.0**highest)), sign
 
 
+@replaces(nn.Linear)
 class ShiftLinear(ShiftLayer):
     """A linear layer, ``y = fix(x) @ w~.T + fix(b)``, with the parameters of the float layer it is made from.
 
@@ -261,6 +262,7 @@ class ShiftLinear(ShiftLayer):
         return self._packed[1]
 
 
+@replaces(nn.Conv2d)
 class ShiftConv2d(ShiftLayer):
     """A 2-D convolution, ``y = fix(x) * w~ + fix(b)``, with parameters and geometry of a float convolution.
 

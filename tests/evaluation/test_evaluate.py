@@ -11,7 +11,7 @@ import torch
 from dsnn_hpo.data import batches, load_dataset, load_split, prepare
 from dsnn_hpo.evaluation import Task, evaluate, output_shape
 from dsnn_hpo.models import build_model
-from dsnn_hpo.operators import ShiftConfig, convert_to_shift_, last_convolutions, packed_size_bytes
+from dsnn_hpo.operators import ShiftConfig, convert_, last_convolutions, only, packed_size_bytes
 from dsnn_hpo.training import load_checkpoint
 from dsnn_hpo.trial import Trial, TrialState
 
@@ -60,8 +60,8 @@ def saved_network(task, a_trial):
     network = build_model("cnn", (1, 8, 8), 10, arguments)
     names = ("shift_type", "weight_bits", "activation_integer_bits", "activation_fraction_bits", "rounding")
     config = ShiftConfig(**{name: a_trial.config[name] for name in names})
-    network = convert_to_shift_(
-        network, config, last_convolutions(network, a_trial.config["shift_depth"]), from_trained=False
+    network = convert_(
+        network, only(last_convolutions(network, a_trial.config["shift_depth"]), config), from_trained=False
     )
     network.load_state_dict(load_checkpoint(checkpoints(task, a_trial)[-1]).network_state)
     data = prepare(load_dataset("digits"), load_split(task.folder / "split.npz"))

@@ -12,7 +12,7 @@ from dsnn_hpo.kernels import Implementation, available_isas
 from dsnn_hpo.kernels._library import library, set_isa
 from dsnn_hpo.kernels.compiled_plan import CompiledPlan
 from dsnn_hpo.kernels.plan import Plan
-from dsnn_hpo.operators import ShiftConfig, convert_to_shift_
+from dsnn_hpo.operators import ShiftConfig, convert_, matching
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,7 @@ def prepared() -> Callable[..., nn.Module]:
                 nn.init.uniform_(module.bias, -0.5, 0.5)
                 module.momentum = None
         if shift:
-            network = convert_to_shift_(network, ShiftConfig(**config), lambda *_: True, from_trained=True)
+            network = convert_(network, matching("*", ShiftConfig(**config)), from_trained=True)
         with torch.no_grad():
             network.train()(x)
         return network.eval()

@@ -13,7 +13,7 @@ from dsnn_hpo.data import PreparedData, Samples, Split, load_dataset, prepare
 from dsnn_hpo.executor import freeze
 from dsnn_hpo.kernels import Implementation
 from dsnn_hpo.models import build_model
-from dsnn_hpo.operators import ShiftConfig, convert_to_shift_
+from dsnn_hpo.operators import ShiftConfig, convert_, matching
 from dsnn_hpo.training import TrainingSettings, train
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -28,7 +28,7 @@ def accuracies(name, arguments, config, data, n_epochs, n_calibration=256):
     """Returns the test accuracies of the float evaluation and of the executor, which is the reference's."""
     torch.manual_seed(0)
     network = build_model(name, data.input_shape, data.n_classes, arguments)
-    network = convert_to_shift_(network, config, lambda *_: True, from_trained=False)
+    network = convert_(network, matching("*", config), from_trained=False)
     settings = TrainingSettings(
         optimizer="Adam", lr=3e-3, weight_decay=1e-5, batch_size=64, max_epochs=n_epochs, seed=0
     )

@@ -7,7 +7,7 @@ import torch
 
 from dsnn_hpo.executor import freeze
 from dsnn_hpo.models import MODELS, build_model
-from dsnn_hpo.operators import ShiftConfig, convert_to_shift_, last_convolutions
+from dsnn_hpo.operators import ShiftConfig, convert_, last_convolutions, only
 
 SMALL = {
     "mlp": {"width": 24},
@@ -52,7 +52,7 @@ def test_any_depth_of_conversion_and_number_of_bits_freezes(depth, bits, prepare
     network, x = frozen_inputs("resnet20")
     network = prepared(network, x, shift=False)
     config = ShiftConfig(weight_bits=bits)
-    network = convert_to_shift_(network, config, last_convolutions(network, depth), from_trained=True).eval()
+    network = convert_(network, only(last_convolutions(network, depth), config), from_trained=True).eval()
     executor = freeze(network, x)
     same_everywhere(executor, x)
     assert is_close(network, executor, x)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from dsnn_hpo.errors import FreezeError, InputError
 from dsnn_hpo.executor import Executor, freeze
 from dsnn_hpo.kernels import Implementation, available_isas
-from dsnn_hpo.operators import ShiftConfig, convert_to_shift_
+from dsnn_hpo.operators import ShiftConfig, convert_, matching
 
 
 class Functional(nn.Module):
@@ -320,7 +320,7 @@ def test_weights_of_too_wide_a_range_are_named():
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
     with torch.no_grad():
         network[1].weight[1, :2] = torch.tensor([1.0, 2.0**-60])
-    network = convert_to_shift_(network, ShiftConfig(weight_bits=8), lambda *_: True, from_trained=True)
+    network = convert_(network, matching("*", ShiftConfig(weight_bits=8)), from_trained=True)
     with pytest.raises(FreezeError, match=r"layer '1' cannot be packed.*row 1"):
         freeze(network, torch.randn(2, 3, 2, 2))
 
@@ -330,7 +330,7 @@ def test_groups_that_need_zeros_beside_all_exponents_are_named():
     with torch.no_grad():
         conv.weight[0, :2] = torch.tensor([1.0, 2.0**-31]).view(2, 1, 1)
     network = nn.Sequential(conv, nn.Flatten(), nn.Linear(32, 3))
-    network = convert_to_shift_(network, ShiftConfig(weight_bits=6), lambda *_: True, from_trained=True)
+    network = convert_(network, matching("*", ShiftConfig(weight_bits=6)), from_trained=True)
     with pytest.raises(FreezeError, match=r"layer '0' cannot be packed.*groups of 3 channels, no multiple of 4"):
         freeze(network, torch.randn(2, 6, 2, 2))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dsnn_hpo.executor import freeze
-from dsnn_hpo.operators import ShiftConfig, convert_to_shift_
+from dsnn_hpo.operators import ShiftConfig, convert_, only
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
@@ -109,7 +109,7 @@ def check(case, config, converted, same_everywhere):
     network, x = case
     chosen = converted * 8
     layers = iter(chosen)
-    network = convert_to_shift_(network, config, lambda *_: next(layers, True), from_trained=True)
+    network = convert_(network, only(lambda *_: next(layers, True), config), from_trained=True)
     with torch.no_grad():
         network.train()(x)
     network.eval()

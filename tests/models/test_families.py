@@ -8,7 +8,7 @@ from dsnn_hpo.models import MODELS, build_model, n_convolutions
 from dsnn_hpo.models._blocks import strides_that_fit
 from dsnn_hpo.models._mobilenet import _scaled
 from dsnn_hpo.models._resnet import SubsampledShortcut
-from dsnn_hpo.operators import ShiftConfig, ShiftLayer, convert_to_shift_
+from dsnn_hpo.operators import ShiftConfig, ShiftLayer, convert_, matching
 
 CIFAR = (3, 32, 32)
 
@@ -172,7 +172,7 @@ def test_convolutions_start_with_the_variance_of_he():
 def test_every_network_runs_fully_converted(name):
     torch.manual_seed(0)
     model = build_model(name, (1, 8, 8), 3, {})
-    convert_to_shift_(model, ShiftConfig("PS", 4, 8, 8), lambda *_: True, from_trained=False)
+    convert_(model, matching("*", ShiftConfig("PS", 4, 8, 8)), from_trained=False)
     assert not any(isinstance(m, nn.Conv2d | nn.Linear) for m in model.modules())
     output = model(torch.randn(4, 1, 8, 8))
     assert output.isfinite().all()

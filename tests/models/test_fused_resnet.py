@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from dsnn_hpo.kernels import Implementation, use_implementation
 from dsnn_hpo.models import _resnet, build_model
-from dsnn_hpo.operators import ShiftConfig, convert_to_shift_, last_convolutions
+from dsnn_hpo.operators import ShiftConfig, convert_, last_convolutions, matching, only
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def test_values_and_gradients_are_those_of_single_operations(name, depth, shift_
     # oneDNN in torch 2.13 writes beyond its memory for 1x1 convolutions of stride 2 and few channels in channels_last.
     network = build_model(name, (3, 8, 8), 10, {"width": 16, "depth": 2})
     config = ShiftConfig(shift_type, 5, 8, 4)
-    convert_to_shift_(network, config, last_convolutions(network, depth), from_trained=True)
+    convert_(network, only(last_convolutions(network, depth), config), from_trained=True)
     network.to(memory_format=memory_format)
     x = torch.randn(3, 3, 8, 8).to(memory_format=memory_format)
     fused = step(copy.deepcopy(network), x)
@@ -51,7 +51,7 @@ def test_values_and_gradients_are_those_of_single_operations(name, depth, shift_
 
 def test_a_training_step_compiles_as_one_graph():
     network = build_model("resnet20", (3, 8, 8), 10, {"width": 2, "depth": 1})
-    convert_to_shift_(network, ShiftConfig("PS", 4, 8, 8), lambda *_: True, from_trained=False)
+    convert_(network, matching("*", ShiftConfig("PS", 4, 8, 8)), from_trained=False)
     x = torch.randn(2, 3, 8, 8)
     compiled = torch.compile(network.train(), fullgraph=True, backend="aot_eager")
     output = compiled(x)

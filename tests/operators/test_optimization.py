@@ -9,7 +9,8 @@ from dsnn_hpo.operators import (
     ShiftConfig,
     ShiftLinear,
     clamp_parameters_,
-    convert_to_shift_,
+    convert_,
+    matching,
     parameter_groups,
     regularization,
     set_progress_,
@@ -20,7 +21,7 @@ def network(shift_type, from_trained=False, bits=4):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 3))
     config = ShiftConfig(shift_type, bits, 8, 8)
-    return convert_to_shift_(model, config, lambda *_: True, from_trained=from_trained)
+    return convert_(model, matching("*", config), from_trained=from_trained)
 
 
 def test_shifts_and_signs_do_not_decay():

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dsnn_hpo.data import PreparedData, Split, load_dataset, prepare
-from dsnn_hpo.operators import ShiftConfig, convert_to_shift_
+from dsnn_hpo.operators import ShiftConfig, convert_, matching
 from dsnn_hpo.training import TrainingSettings
 
 
@@ -60,7 +60,7 @@ def float_network() -> nn.Module:
 
 def shift_network(shift_type: Any, rounding: Any) -> nn.Module:
     config = ShiftConfig(shift_type=shift_type, weight_bits=4, rounding=rounding)
-    return convert_to_shift_(float_network(), config, lambda module, name: True, from_trained=False)
+    return convert_(float_network(), matching("*", config), from_trained=False)
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dsnn_hpo.models import build_model
-from dsnn_hpo.operators import ShiftConfig, convert_to_shift_
+from dsnn_hpo.operators import ShiftConfig, convert_, matching
 from dsnn_hpo.training import error_rate, train
 from dsnn_hpo.training._memory_format import memory_format_for
 
@@ -23,7 +23,7 @@ from dsnn_hpo.training._memory_format import memory_format_for
 def test_networks_of_convolutions_are_trained_channels_last(network, expected, is_shift):
     made = network()
     if is_shift:
-        convert_to_shift_(made, ShiftConfig(), lambda *_: True, from_trained=False)
+        convert_(made, matching("*", ShiftConfig()), from_trained=False)
     assert memory_format_for(made) is expected
 
 
