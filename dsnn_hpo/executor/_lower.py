@@ -27,7 +27,6 @@ from dsnn_hpo.kernels.plan import (
     Clamp,
     Convolve,
     Copy,
-    DenseWeight,
     Dequantise,
     MaxPool,
     MeanPool,
@@ -37,8 +36,8 @@ from dsnn_hpo.kernels.plan import (
     Residual,
     Slice,
     Step,
-    Weight,
 )
+from dsnn_hpo.kernels.plan_weight import DenseWeight, Weight
 
 _DENSE_LIMIT = 127
 _MAX_DENSE_COLUMNS = 2**16

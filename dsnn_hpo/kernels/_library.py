@@ -14,7 +14,7 @@ import torch
 from dsnn_hpo.errors import DsnnHpoWarning, InputError, KernelError, one_of
 from dsnn_hpo.kernels._implementation import Implementation, current_implementation
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 ISA_VARIABLE = "DSNN_HPO_ISA"
 LIBRARY_VARIABLE = "DSNN_HPO_LIBRARY"
 ISAS = ("portable", "avx2", "avx512", "avx512vnni")

@@ -15,7 +15,6 @@ from dsnn_hpo.kernels.plan import (
     Clamp,
     Convolve,
     Copy,
-    DenseWeight,
     Dequantise,
     MaxPool,
     MeanPool,
@@ -25,10 +24,11 @@ from dsnn_hpo.kernels.plan import (
     Residual,
     Slice,
     Step,
-    Weight,
 )
+from dsnn_hpo.kernels.plan_weight import AdderWeight, DenseWeight, Weight
 
 QUANTISE, CONVOLVE, POINTWISE, POOL, COPY, DEQUANTISE = range(6)
+PRODUCT, DISTANCE, MINIMUM = range(3)
 
 
 class DsnnActivation(ctypes.Structure):
@@ -53,7 +53,7 @@ class DsnnWeight(ctypes.Structure):
     _fields_ = (
         ("codes", ctypes.c_void_p),
         ("n_planes", ctypes.c_void_p),
-        *((name, ctypes.c_int32) for name in ("bits", "has_zero", "n_quads")),
+        *((name, ctypes.c_int32) for name in ("bits", "has_zero", "n_quads", "operation")),
     )
 
 
@@ -143,10 +143,8 @@ class Records:
         record.kind = CONVOLVE
         self._scaled_(record, step.scale, step.bias, step.residual, step.clamp)
         layout = Layout(step.weight.shape, step.weight.groups)
-        zero = self._plan.zero(step.source)
-        sums = step.weight.integers().flatten(1).sum(1)
-        record.correction = self._pointer(sums * zero, torch.int64)
-        record.weight = self._weight(step.weight, layout)
+        record.weight, correction = self._weight(step, layout)
+        record.correction = self._pointer(correction, torch.int64)
         record.kernel_h, record.kernel_w = step.weight.shape[2:]
         record.stride_h, record.stride_w = step.stride
         record.dilation_h, record.dilation_w = step.dilation
@@ -159,11 +157,31 @@ class Records:
         if residual is not None:
             record.residual, record.residual_scale = _slice(residual.source), residual.scale
 
-    def _weight(self, weight: Weight, layout: Layout) -> DsnnWeight:
+    def _weight(self, step: Convolve, layout: Layout) -> tuple[DsnnWeight, Tensor]:
+        """Returns the weight, and what to take off the sum of each of its rows, int64."""
+        weight, zero = step.weight, self._plan.zero(step.source)
+        if isinstance(weight, AdderWeight):
+            self._check_quads(step, layout)
+            blocks, correction = _adder_blocks(weight, zero, layout)
+            operation = DISTANCE if weight.operation == "distance" else MINIMUM
+            return DsnnWeight(self._pointer(blocks, torch.uint8), None, 8, 0, layout.n_quads, operation), correction
+        correction = weight.integers().flatten(1).sum(1) * zero
         if isinstance(weight, PackedWeight):
             codes, planes = self._pointer(weight.codes, torch.uint8), self._pointer(weight.n_planes, torch.uint8)
-            return DsnnWeight(codes, planes, weight.bits, weight.has_zero, layout.n_quads)
-        return DsnnWeight(self._pointer(_dense_blocks(weight, layout), torch.int8), None, 8, 0, layout.n_quads)
+            return DsnnWeight(codes, planes, weight.bits, weight.has_zero, layout.n_quads, PRODUCT), correction
+        blocks = _blocks(weight.values, layout)
+        return DsnnWeight(self._pointer(blocks, torch.int8), None, 8, 0, layout.n_quads, PRODUCT), correction
+
+    def _check_quads(self, step: Convolve, layout: Layout) -> None:
+        """Raises ValueError where a quad of an adder's group would take in channels that are not the group's."""
+        source, groups = step.source, step.weight.groups
+        is_whole = source.first_channel + source.n_channels == self._plan.activations[source.activation].channels
+        if layout.is_depthwise or step.weight.shape[1] % QUAD == 0 or (groups == 1 and is_whole):
+            return
+        raise ValueError(
+            f"step {step.name!r}: an adder takes a multiple of {QUAD} channels a group, not {step.weight.shape[1]}; pad "
+            "them with the zero point"
+        )
 
     def _windows(self, windows: Iterable[Sequence[int]]) -> int:
         return self._pointer(torch.tensor(list(windows), dtype=torch.int32, device="cpu"), torch.int32)
@@ -178,7 +196,25 @@ def _slice(part: Slice | None) -> Any:
     return DsnnSlice(-1, 0, 0) if part is None else DsnnSlice(part.activation, part.first_channel, part.n_channels)
 
 
-def _dense_blocks(weight: DenseWeight, layout: Layout) -> Tensor:
-    """Returns int8 values in the order of the kernels, [block][quad][16 rows][4 columns]."""
-    blocks = layout.blocks_of(weight.values)
+def _blocks(values: Tensor, layout: Layout) -> Tensor:
+    """Returns 8-bit values in the order of the kernels, [block][quad][16 rows][4 columns]."""
+    blocks = layout.blocks_of(values)
     return blocks.view(layout.n_blocks, BLOCK_ROWS, layout.n_quads, QUAD).transpose(1, 2)
+
+
+def _adder_blocks(weight: AdderWeight, zero: int, layout: Layout) -> tuple[Tensor, Tensor]:
+    """Returns the weight as q of its activation, 8 bits, in blocks, and what to take off each row's sum.
+
+    A value outside of 0 to 255 is as far from every q as the nearer end is, and the distance between them more.
+    """
+    values, rest = _clamped(weight.values.long() + zero)
+    blocks = _blocks(values, layout)
+    if weight.operation == "distance":
+        return blocks, rest
+    mirrored, more = _clamped(zero - weight.values.long())
+    return torch.stack((blocks, _blocks(mirrored, layout)), 1), rest - more
+
+
+def _clamped(q: Tensor) -> tuple[Tensor, Tensor]:
+    inside = q.clamp(0, 255)
+    return inside.to(torch.uint8), (q - inside).abs().flatten(1).sum(1)

@@ -120,6 +120,7 @@ class WeightStructure(ctypes.Structure):
         ("bits", INT32),
         ("has_zero", INT32),
         ("n_quads", INT32),
+        ("operation", INT32),
     ]
 
 

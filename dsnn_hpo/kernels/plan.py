@@ -17,47 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dsnn_hpo.kernels.packed_weight import PLANE_EXPONENTS, PackedWeight
+from dsnn_hpo.kernels._plan_sums import convolved_sums
+from dsnn_hpo.kernels.plan_weight import Weight
 
-MAX_MAGNITUDE = 255
-EXACT_IN_SINGLE = 2**24
 REFERENCE_CHUNK = 128
 """Images that the reference takes at a time, so that a test set does not lie in memory as float64."""
-
-
-@dataclass(frozen=True, eq=False)
-class DenseWeight:
-    """An ordinary int8 weight, of a layer that was not converted to shifts.
-
-    Attributes:
-        values: int8, -127 to 127, shape (n, c // groups, kh, kw).
-        groups: of the convolution.
-    """
-
-    values: Tensor
-    groups: int = 1
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Returns (n, c // groups, kh, kw)."""
-        return tuple(self.values.shape)
-
-    @property
-    def bits(self) -> int:
-        """Returns 8."""
-        return 8
-
-    @property
-    def n_bytes(self) -> int:
-        """Returns the bytes of the values."""
-        return self.values.numel()
-
-    def integers(self) -> Tensor:
-        """Returns the values as int64, of ``shape``."""
-        return self.values.long()
-
-
-Weight: TypeAlias = PackedWeight | DenseWeight
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +75,7 @@ class Quantise:
 class Convolve:
     """``clamp(round(float32(sum of (q - z) * w) * scale[n] + bias[n] + residual)) + z``; a linear layer is one, too.
 
-    A padded pixel is q = z. Without a target, the result is the network's output: ``float32(sum) * scale + bias``.
+    Of an ``AdderWeight`` the sum is that of its operation. A padded pixel is q = z. Without a target, the result is the network's output: ``float32(sum) * scale + bias``.
     ``padding`` is (top, left, bottom, right); ``scale`` and ``bias`` are float32 of shape (n,).
     """
 
@@ -224,7 +188,7 @@ class Plan:
         return sum(step.weight.n_bytes for step in self.steps if isinstance(step, Convolve))
 
     def n_macs(self, step: Step) -> int:
-        """Returns the multiply-accumulates of a step for one sample; 0 for all but convolutions."""
+        """Returns the terms that a step sums for one sample, products or distances; 0 for all but convolutions."""
         if not isinstance(step, Convolve):
             return 0
         n_pixels = 1
@@ -257,10 +221,7 @@ def check_finite(x: Tensor) -> None:
 def run_reference(plan: Plan, x: Tensor) -> Tensor:
     """Returns the network's output, float32 (n, n_outputs), for float32 x of shape (n, c, h, w), by plain torch.
 
-    This is the definition of a plan. Sums of products are taken by convolutions in floating point, one for each int8
-    plane of the weight: float32 where all magnitudes of a row together, times the largest activation, stay below 2**24,
-    else float64, since 255 * 127 * 2**17 < 2**53. So every partial sum is exact, in any order; planes are put together
-    in int64.
+    This is the definition of a plan. The sums of convolutions are exact integers.
 
     Raises TypeError or ValueError where x is no such tensor, or holds NaN or infinity.
     """
@@ -340,26 +301,8 @@ def _with_residual(y: Tensor, residual: Residual | None, centred: _Centred) -> T
 def _convolved(step: Convolve, centred: _Centred) -> Tensor:
     top, left, bottom, right = step.padding
     x = functional.pad(centred(step.source).float(), (left, right, top, bottom))
-    rest = step.weight.integers()
-    total, worth = torch.zeros((), dtype=torch.int64, device="cpu"), 1
-    while True:
-        # Powers of two from 2**7 on go to the next plane; int8 values below stay.
-        is_low = rest.abs() < 2**PLANE_EXPONENTS
-        total = total + _exact_sums(x, torch.where(is_low, rest, 0), step) * worth
-        if is_low.all():
-            break
-        rest = torch.where(is_low, 0, rest) >> PLANE_EXPONENTS
-        worth <<= PLANE_EXPONENTS
+    total = convolved_sums(x, step.weight, step.stride, step.dilation)
     return total.float() * _by_channel(step.scale) + _by_channel(step.bias)
-
-
-def _exact_sums(x: Tensor, plane: Tensor, step: Convolve) -> Tensor:
-    largest = plane.abs().flatten(1).sum(1).max().item() * MAX_MAGNITUDE
-    dtype = torch.float32 if largest < EXACT_IN_SINGLE else torch.float64
-    # NNPACK is left out: it may multiply in a transformed domain, where sums are not exact.
-    with torch.backends.nnpack.flags(enabled=False):
-        sums = functional.conv2d(x.to(dtype), plane.to(dtype), None, step.stride, 0, step.dilation, step.weight.groups)
-    return sums.long()
 
 
 def _windows(step: MaxPool | MeanPool, x: Tensor, reduce: Callable[..., Tensor]) -> Tensor:

@@ -23,7 +23,6 @@ from dsnn_hpo.kernels.plan import (
     Clamp,
     Convolve,
     Copy,
-    DenseWeight,
     Dequantise,
     MaxPool,
     MeanPool,
@@ -34,6 +33,7 @@ from dsnn_hpo.kernels.plan import (
     Slice,
     run_reference,
 )
+from dsnn_hpo.kernels.plan_weight import DenseWeight
 
 compiled = pytest.mark.skipif(not available_isas(), reason="the compiled kernels are not built")
 SHAPE = (3, 4, 5)

@@ -5,6 +5,13 @@
 
 namespace dsnn {
 
+// What is summed over a row, q an activation.
+enum class Operation : int32_t {
+  kProduct = 0,   // q * w
+  kDistance = 1,  // -|q - u|, u of 8 bits as q is
+  kMinimum = 2,   // |q - v| - |q - u|; a block holds the quads of u and then those of v
+};
+
 // A weight in the packed layout (see packed_weight.py), of one or more groups of rows.
 struct Weight {
   const uint8_t* codes;     // blocks of 16 rows; of dense int8 weights [n_quads][16 rows][4 columns] a block
@@ -12,6 +19,7 @@ struct Weight {
   int32_t has_zero;         // whether magnitude 0 stands for zero
   int32_t n_quads;          // groups of four columns a row
   const uint8_t* n_planes;  // a block; unused for int8 values
+  Operation operation;      // other ones than products are of 8 bits
 };
 
 // y = float(acc) * scale[n] (* row_scale[pixel]) + bias[n] (+ float(residual - residual_zero) * residual_scale), every
@@ -19,7 +27,7 @@ struct Weight {
 struct Epilogue {
   const float* scale;         // a row
   const float* bias;          // a row, or null for zeros
-  const int64_t* correction;  // a row: the sum of the row's integers times the input's zero point
+  const int64_t* correction;  // a row: what to take off; the sum of its integers times the input's zero point, of products
   const float* row_scale;     // a pixel, or null; only with float output
   float low, high;            // in the output's units, before its zero point is added
   int32_t zero;               // the output's zero point
@@ -60,7 +68,7 @@ struct FloatLinear {
 
 // Bytes of a block's codes.
 static inline int64_t block_bytes(const Weight& weight) {
-  if (weight.bits == 8) return int64_t{64} * weight.n_quads;
+  if (weight.bits == 8) return int64_t{64} * weight.n_quads * (weight.operation == Operation::kMinimum ? 2 : 1);
   int64_t bytes = 0;
   for (int field = 4; field > 0; field >>= 1)
     if (weight.bits & field) bytes += 64 * ((int64_t{weight.n_quads} * field + 7) / 8);

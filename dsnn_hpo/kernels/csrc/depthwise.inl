@@ -1,4 +1,4 @@
-// Depthwise convolution on 8-bit activations: 16 channels at a time, a product a tap.
+// Depthwise convolution on 8-bit activations: 16 channels at a time, a product or distance a tap.
 
 namespace dsnn {
 namespace {
@@ -20,7 +20,16 @@ void depthwise_weights(const Weight& weight, const uint8_t* codes, int n_planes,
   }
 }
 
-template <Kind KIND, int MR>
+// The sum and one more term; of kMinimum the mirrored weight lies one block of all taps further.
+template <Operation OPERATION>
+DSNN_INLINE Ints add_tap(Ints sum, Ints q, const int32_t* weight, int n_taps) {
+  const Ints w = load_ints(weight);
+  if constexpr (OPERATION == Operation::kProduct) return add_ints(sum, mul_ints(q, w));
+  if constexpr (OPERATION == Operation::kMinimum) sum = add_ints(sum, abs_ints(sub_ints(q, load_ints(weight + 16 * n_taps))));
+  return sub_ints(sum, abs_ints(sub_ints(q, w)));
+}
+
+template <Operation OPERATION, Kind KIND, int MR>
 DSNN_INLINE void depthwise_tile(const Part& part, const int32_t* weights, int n_taps, const Finish& f, int channel,
                                 Walk& walk, int64_t index) {
   Pixel pixels[MR];
@@ -30,24 +39,31 @@ DSNN_INLINE void depthwise_tile(const Part& part, const int32_t* weights, int n_
     sums[m] = f.start[0];
   }
   for (int tap = 0; tap < n_taps; ++tap) {
-    const Ints weight = load_ints(weights + 16 * tap);
 #pragma GCC unroll 4
     for (int m = 0; m < MR; ++m) {
       const uint8_t* at = pixels[m].input + part.offsets[tap] + channel;
-      sums[m] = add_ints(sums[m], mul_ints(load_some_bytes(at, f.n_valid[0]), weight));
+      sums[m] = add_tap<OPERATION>(sums[m], load_some_bytes(at, f.n_valid[0]), weights + 16 * tap, n_taps);
     }
   }
 #pragma GCC unroll 4
   for (int m = 0; m < MR; ++m) finish<KIND>(*part.conv, f, 0, pixels[m], index + m, to_floats(sums[m]));
 }
 
-template <Kind KIND>
+template <Operation OPERATION, Kind KIND>
 void depthwise_narrow(const Part& part, const int32_t* weights, int n_taps, const Finish& f, int channel) {
   int64_t index = part.first_pixel;
   Walk walk(part, index);
   for (; index + kDepthwiseTile <= part.end_pixel; index += kDepthwiseTile)
-    depthwise_tile<KIND, kDepthwiseTile>(part, weights, n_taps, f, channel, walk, index);
-  for (; index < part.end_pixel; ++index) depthwise_tile<KIND, 1>(part, weights, n_taps, f, channel, walk, index);
+    depthwise_tile<OPERATION, KIND, kDepthwiseTile>(part, weights, n_taps, f, channel, walk, index);
+  for (; index < part.end_pixel; ++index) depthwise_tile<OPERATION, KIND, 1>(part, weights, n_taps, f, channel, walk, index);
+}
+
+template <Operation OPERATION>
+void depthwise_of(const Part& part, const int32_t* weights, int n_taps, const Finish& f, int channel) {
+  const Conv& c = *part.conv;
+  if (c.epilogue.to_float) return depthwise_narrow<OPERATION, kToFloats>(part, weights, n_taps, f, channel);
+  if (c.residual) return depthwise_narrow<OPERATION, kToBytesResidual>(part, weights, n_taps, f, channel);
+  depthwise_narrow<OPERATION, kToBytes>(part, weights, n_taps, f, channel);
 }
 
 void depthwise_wide(const Part& part, const int64_t* weights, int n_taps, const Finish& f, int channel) {
@@ -71,9 +87,22 @@ void depthwise_block(const Part& part, int block, int n_taps) {
   if (!is_narrow(n_planes, n_taps)) return depthwise_wide(part, weights, n_taps, f, 16 * block);
   int32_t* narrow = reinterpret_cast<int32_t*>(weights + 16 * n_taps);
   for (int i = 0; i < 16 * n_taps; ++i) narrow[i] = static_cast<int32_t>(weights[i]);
-  if (c.epilogue.to_float) return depthwise_narrow<kToFloats>(part, narrow, n_taps, f, 16 * block);
-  if (c.residual) return depthwise_narrow<kToBytesResidual>(part, narrow, n_taps, f, 16 * block);
-  depthwise_narrow<kToBytes>(part, narrow, n_taps, f, 16 * block);
+  depthwise_of<Operation::kProduct>(part, narrow, n_taps, f, 16 * block);
+}
+
+// The same for adders.
+void depthwise_adder_block(const Part& part, int block, int n_taps) {
+  const Weight& weight = part.conv->weight;
+  const bool is_minimum = weight.operation == Operation::kMinimum;
+  const uint8_t* codes = weight.codes + block * block_bytes(weight);
+  int32_t* weights = reinterpret_cast<int32_t*>(scratch(2, int64_t{128} * n_taps));
+  for (int half = 0; half < (is_minimum ? 2 : 1); ++half, codes += int64_t{64} * weight.n_quads)
+    for (int tap = 0; tap < n_taps; ++tap)
+      for (int row = 0; row < 16; ++row)
+        weights[16 * (half * n_taps + tap) + row] = codes[tap / 4 * 64 + row * 4 + tap % 4];
+  const Finish f = make_finish(part, block, 1);
+  if (is_minimum) return depthwise_of<Operation::kMinimum>(part, weights, n_taps, f, 16 * block);
+  depthwise_of<Operation::kDistance>(part, weights, n_taps, f, 16 * block);
 }
 
 void depthwise_conv(const Conv& c, int part_index, int n_parts) {
@@ -87,7 +116,11 @@ void depthwise_conv(const Conv& c, int part_index, int n_parts) {
   split(static_cast<int64_t>(c.n_images) * c.out_h * c.out_w, kDepthwiseTile, part_index, n_parts, &part.first_pixel,
         &part.end_pixel);
   if (part.first_pixel >= part.end_pixel) return;
-  for (int block = 0; block < n_blocks; ++block) depthwise_block(part, block, n_taps);
+  for (int block = 0; block < n_blocks; ++block)
+    if (c.weight.operation == Operation::kProduct)
+      depthwise_block(part, block, n_taps);
+    else
+      depthwise_adder_block(part, block, n_taps);
 }
 
 void conv(const Conv& c, int part, int n_parts) {

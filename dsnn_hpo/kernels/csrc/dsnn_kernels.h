@@ -5,7 +5,7 @@
 #define DSNN_API extern "C" __attribute__((visibility("default")))
 
 // Raised whenever a signature below changes, so that a stale library is told apart from ours.
-#define DSNN_ABI_VERSION 2
+#define DSNN_ABI_VERSION 3
 
 DSNN_API int32_t dsnn_abi_version(void);
 // The instruction set in use: "portable", "avx2", "avx512" or "avx512vnni".
@@ -35,11 +35,14 @@ DSNN_API void dsnn_relu_fixed_point(const float* x, const float* shortcut, float
 DSNN_API void dsnn_relu_backward(const float* grad, const float* other, const uint8_t* positive, float* grad_x,
                                  int64_t n, int32_t n_threads);
 
-// A weight in the packed layout; see packed_weight.py.
+// What a convolution sums: products, distances -|q - u|, or |q - v| - |q - u|; see plan_weight.py.
+enum { DSNN_PRODUCT, DSNN_DISTANCE, DSNN_MINIMUM };
+
+// A weight in the packed layout; see packed_weight.py. Only steps of a plan do other operations than products.
 typedef struct {
   const uint8_t* codes;
   const uint8_t* n_planes;
-  int32_t bits, has_zero, n_quads;
+  int32_t bits, has_zero, n_quads, operation;
 } DsnnWeight;
 
 // A convolution of 8-bit activations; see conv.hpp for the arithmetic. Input, output and residual are NHWC and contiguous;
@@ -94,7 +97,7 @@ typedef struct {
   int32_t is_flat;
   const float* scale;
   const float* bias;
-  const int64_t* correction;
+  const int64_t* correction;  // a row: what to take off the sum
   const int32_t* rows;
   const int32_t* columns;
   DsnnWeight weight;

@@ -6,6 +6,7 @@ namespace {
 // Blocks [first, end) of the part's group.
 void blocks(Part& part, int first, int end) {
   const Weight& weight = part.conv->weight;
+  if (weight.operation != Operation::kProduct) return adder_blocks(part, first, end);
   const int n_blocks = (part.conv->out_channels + 15) / 16;
   const int64_t bytes = block_bytes(weight), decoded = int64_t{64} * weight.n_quads;
   const uint8_t* codes = weight.codes + static_cast<int64_t>(part.group) * n_blocks * bytes;

@@ -6,6 +6,7 @@
 #include "decode.inl"
 #include "gemm.inl"
 #include "direct.inl"
+#include "adder8.inl"
 #include "gemm_conv.inl"
 #include "depthwise.inl"
 #include "float_linear.inl"

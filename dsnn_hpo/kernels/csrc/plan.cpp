@@ -82,7 +82,8 @@ Conv conv_of(const Chunk& chunk, const DsnnStep& s) {
   c.depthwise = s.depthwise != 0;
   c.groups = c.depthwise ? 1 : s.groups;
   c.in_channels = c.depthwise ? in.channels : (in.channels / s.groups + 3) / 4 * 4;
-  c.weight = {s.weight.codes, s.weight.bits, s.weight.has_zero, s.weight.n_quads, s.weight.n_planes};
+  c.weight = {s.weight.codes, s.weight.bits, s.weight.has_zero, s.weight.n_quads, s.weight.n_planes,
+              static_cast<Operation>(s.weight.operation)};
   c.epilogue.scale = s.scale, c.epilogue.bias = s.bias, c.epilogue.correction = s.correction;
   c.epilogue.low = s.low, c.epilogue.high = s.high;
   if (s.target.activation < 0) {

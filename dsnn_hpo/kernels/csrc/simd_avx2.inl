@@ -68,6 +68,8 @@ DSNN_INLINE void store_ints(int32_t* p, Ints v) {
   store256(p + 8, v.hi);
 }
 DSNN_INLINE Ints add_ints(Ints a, Ints b) { return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)}; }
+DSNN_INLINE Ints sub_ints(Ints a, Ints b) { return {_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)}; }
+DSNN_INLINE Ints abs_ints(Ints v) { return {_mm256_abs_epi32(v.lo), _mm256_abs_epi32(v.hi)}; }
 DSNN_INLINE Ints mul_ints(Ints a, Ints b) { return {_mm256_mullo_epi32(a.lo, b.lo), _mm256_mullo_epi32(a.hi, b.hi)}; }
 DSNN_INLINE Ints all_ints(int32_t v) { return {_mm256_set1_epi32(v), _mm256_set1_epi32(v)}; }
 
@@ -79,11 +81,34 @@ DSNN_INLINE Quad load_quad(const uint8_t* p) {
   return _mm256_set1_epi32(v);
 }
 
-// Pairs of quads need more sums than there are registers.
+// Eight activations, alternating in pairs of rows; products of them need more sums than there are registers.
 constexpr bool kHasPairs = false;
-DSNN_INLINE Quad load_pair(const uint8_t* p) { return load_quad(p); }
-DSNN_INLINE void interleave(Bytes*, Bytes*) {}
-DSNN_INLINE Ints join(Ints a, Ints) { return a; }
+constexpr int kAdderTile = 3;
+DSNN_INLINE Quad load_pair(const uint8_t* p) {
+  int64_t v;
+  __builtin_memcpy(&v, p, 8);
+  return _mm256_set1_epi64x(v);
+}
+DSNN_INLINE Quad load_half_pair(const uint8_t* p) {
+  uint32_t v;
+  __builtin_memcpy(&v, p, 4);
+  return _mm256_set1_epi64x(v);
+}
+// Two quads of 16 rows as two vectors of 8 rows, a row's quads side by side; and the sums of such a pair, a row each.
+DSNN_INLINE void interleave(Bytes* a, Bytes* b) {
+  const Bytes low = {_mm256_unpacklo_epi32(a->lo, b->lo), _mm256_unpacklo_epi32(a->hi, b->hi)};
+  const Bytes high = {_mm256_unpackhi_epi32(a->lo, b->lo), _mm256_unpackhi_epi32(a->hi, b->hi)};
+  *a = low;
+  *b = high;
+}
+DSNN_INLINE __m256i join(__m256i a, __m256i b) {
+  const __m256 x = _mm256_castsi256_ps(a), y = _mm256_castsi256_ps(b);
+  return _mm256_add_epi32(_mm256_castps_si256(_mm256_shuffle_ps(x, y, 0x88)),
+                          _mm256_castps_si256(_mm256_shuffle_ps(x, y, 0xdd)));
+}
+DSNN_INLINE Ints join(Ints a, Ints b) { return {join(a.lo, b.lo), join(a.hi, b.hi)}; }
+// the sum of |a - b| over the eight columns of each row
+DSNN_INLINE Ints distances(Quad a, Bytes b) { return {_mm256_sad_epu8(a, b.lo), _mm256_sad_epu8(a, b.hi)}; }
 
 // Ends the life of a register here: what follows may move to memory, what came before stays.
 DSNN_INLINE Ints settled(Ints v) {

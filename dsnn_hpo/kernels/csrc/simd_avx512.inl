@@ -47,6 +47,8 @@ DSNN_INLINE Ints zero_ints() { return _mm512_setzero_si512(); }
 DSNN_INLINE Ints load_ints(const int32_t* p) { return _mm512_loadu_si512(p); }
 DSNN_INLINE void store_ints(int32_t* p, Ints v) { _mm512_storeu_si512(p, v); }
 DSNN_INLINE Ints add_ints(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
+DSNN_INLINE Ints sub_ints(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
+DSNN_INLINE Ints abs_ints(Ints v) { return _mm512_abs_epi32(v); }
 DSNN_INLINE Ints mul_ints(Ints a, Ints b) { return _mm512_mullo_epi32(a, b); }
 DSNN_INLINE Ints all_ints(int32_t v) { return _mm512_set1_epi32(v); }
 
@@ -60,9 +62,15 @@ DSNN_INLINE Quad load_quad(const uint8_t* p) {
 
 // Eight activations, alternating in pairs of rows.
 constexpr bool kHasPairs = true;
+constexpr int kAdderTile = 8;
 DSNN_INLINE Quad load_pair(const uint8_t* p) {
   int64_t v;
   __builtin_memcpy(&v, p, 8);
+  return _mm512_set1_epi64(v);
+}
+DSNN_INLINE Quad load_half_pair(const uint8_t* p) {
+  uint32_t v;
+  __builtin_memcpy(&v, p, 4);
   return _mm512_set1_epi64(v);
 }
 // Two quads of 16 rows as two vectors of 8 rows, a row's quads side by side; and the sums of such a pair, a row each.
@@ -76,6 +84,9 @@ DSNN_INLINE Ints join(Ints a, Ints b) {
   return _mm512_add_epi32(_mm512_castps_si512(_mm512_shuffle_ps(x, y, 0x88)),
                           _mm512_castps_si512(_mm512_shuffle_ps(x, y, 0xdd)));
 }
+
+// the sum of |a - b| over the eight columns of each row
+DSNN_INLINE Ints distances(Quad a, Bytes b) { return _mm512_sad_epu8(a, b); }
 
 // Ends the life of a register here: what follows may move to memory, what came before stays.
 DSNN_INLINE Ints settled(Ints v) {

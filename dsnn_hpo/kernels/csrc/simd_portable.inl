@@ -65,6 +65,8 @@ DSNN_INLINE Ints load_ints(const int32_t* p) { return load_any<Ints>(p); }
 DSNN_INLINE void store_ints(int32_t* p, Ints v) { __builtin_memcpy(p, &v, 64); }
 // Sums may wrap, as those of the vector instructions do; signed overflow would be undefined.
 DSNN_INLINE Ints add_ints(Ints a, Ints b) { return (Ints)((Words)a + (Words)b); }
+DSNN_INLINE Ints sub_ints(Ints a, Ints b) { return (Ints)((Words)a - (Words)b); }
+DSNN_INLINE Ints abs_ints(Ints v) { return v < 0 ? -v : v; }
 DSNN_INLINE Ints mul_ints(Ints a, Ints b) { return (Ints)((Words)a * (Words)b); }
 
 // Four activations, in every row.
@@ -75,11 +77,47 @@ DSNN_INLINE Quad load_quad(const uint8_t* p) { return {{p[0], p[1], p[2], p[3]}}
 
 DSNN_INLINE Ints settled(Ints v) { return v; }
 
-// Pairs of quads need more sums than there are registers.
+// Eight activations, in every row; products of them need more sums than there are registers.
 constexpr bool kHasPairs = false;
-DSNN_INLINE Quad load_pair(const uint8_t* p) { return load_quad(p); }
-DSNN_INLINE void interleave(Bytes*, Bytes*) {}
-DSNN_INLINE Ints join(Ints a, Ints) { return a; }
+constexpr int kAdderTile = 1;
+struct Pair {
+  uint8_t v[8];
+};
+DSNN_INLINE Pair load_pair(const uint8_t* p) {
+  Pair pair;
+  __builtin_memcpy(&pair, p, 8);
+  return pair;
+}
+DSNN_INLINE Pair load_half_pair(const uint8_t* p) {
+  Pair pair = {{0}};
+  __builtin_memcpy(&pair, p, 4);
+  return pair;
+}
+// Two quads of 16 rows as two vectors of 8 rows, a row's quads side by side; and the sums of such a pair, a row each.
+DSNN_INLINE void interleave(Bytes* a, Bytes* b) {
+  const Words x = (Words)*a, y = (Words)*b;
+  const Words low = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23};
+  *a = (Bytes)__builtin_shuffle(x, y, low);
+  *b = (Bytes)__builtin_shuffle(x, y, low + 8);
+}
+DSNN_INLINE Ints join(Ints a, Ints b) {
+  const Ints even = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30};
+  return add_ints(__builtin_shuffle(a, b, even), __builtin_shuffle(a, b, even + 1));
+}
+// the sum of |a - b| over the eight columns of each row
+static __attribute__((noinline)) void distances_of(const uint8_t* a, const uint8_t* b, int32_t* out) {
+  for (int row = 0; row < 8; ++row) {
+    int32_t sum = 0;
+    for (int i = 0; i < 8; ++i) sum += a[i] > b[8 * row + i] ? a[i] - b[8 * row + i] : b[8 * row + i] - a[i];
+    out[2 * row] = sum;
+    out[2 * row + 1] = 0;
+  }
+}
+DSNN_INLINE Ints distances(Pair a, Bytes b) {
+  Ints v;
+  distances_of(a.v, reinterpret_cast<const uint8_t*>(&b), reinterpret_cast<int32_t*>(&v));
+  return v;
+}
 
 // acc + the sum of four products
 DSNN_INLINE Ints dot(Ints acc, Quad a, Bytes b) {
