@@ -25,7 +25,7 @@ from dsnn_hpo.kernels.plan import (
     Slice,
     Step,
 )
-from dsnn_hpo.kernels.plan_weight import AdderWeight, DenseWeight, Weight
+from dsnn_hpo.kernels.plan_weight import AdderWeight
 
 QUANTISE, CONVOLVE, POINTWISE, POOL, COPY, DEQUANTISE = range(6)
 PRODUCT, DISTANCE, MINIMUM = range(3)

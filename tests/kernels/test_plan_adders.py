@@ -215,7 +215,7 @@ def test_quads_that_reach_into_other_channels_are_refused():
 
 
 def test_weights_whose_sums_could_leave_32_bits_are_refused():
-    with pytest.raises(TypeError, match="must be int16, not torch.int32"):
+    with pytest.raises(TypeError, match=r"must be int16, not torch\.int32"):
         AdderWeight(torch.zeros(1, 1, 1, 1, dtype=torch.int32))
     with pytest.raises(ValueError, match=f"at most {MAX_ADDER_VALUE}"):
         AdderWeight(torch.full((1, 1, 1, 1), MAX_ADDER_VALUE + 1, dtype=torch.int16))
