@@ -72,7 +72,7 @@ def ours(n_trials: int, mirrored: bool) -> tuple[float, float]:
             "budget": {"trials": n_trials},
         }
     )
-    facts = ModelFacts("cnn", {"width": 16, "depth": 2}, lambda arguments: int(arguments.get("depth", 2)))
+    facts = ModelFacts("cnn", {"width": 16, "depth": 2}, lambda arguments: int(arguments.get("depth", 2)), lambda _: 2)
     space = load_search_space(find_space("dsnn", Path.cwd()), facts, seed=0)
     objectives = [OBJECTIVES[name] for name in config.objectives]
     header = Header("r", config.name, time.time(), {}, "", config.objectives, config.rungs, {}, store="mlflow.db")

@@ -22,7 +22,7 @@ from dsnn_hpo.evaluation._config import TaskConfig
 from dsnn_hpo.evaluation._inference import measure_inference_energy, measure_latency_ms
 from dsnn_hpo.evaluation._settings import Settings, settings_of
 from dsnn_hpo.models import build_model
-from dsnn_hpo.operators import convert_, last_convolutions, n_convolutions, only, packed_size_bytes
+from dsnn_hpo.operators import convert_, packed_size_bytes
 from dsnn_hpo.training import Checkpoint, error_rate, load_checkpoint, train
 from dsnn_hpo.trial import Config, Result, Trial, TrialState
 
@@ -159,8 +159,8 @@ def _build_network(settings: Settings, task: Task, data: PreparedData, seed: int
     """Returns the untrained, converted network of a configuration; the seed fixes its initial weights."""
     torch.manual_seed(seed)
     network = build_model(task.config.model, data.input_shape, data.n_classes, settings.model_arguments)
-    depth = n_convolutions(network) if settings.shift_depth is None else settings.shift_depth
-    return convert_(network, only(last_convolutions(network, depth), settings.shift), from_trained=False)
+    choose = settings.operators.chooser(network, data.input_shape)
+    return convert_(network, choose, from_trained=False)
 
 
 def _warm_up(meter: Meter) -> str:

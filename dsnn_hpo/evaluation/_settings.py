@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from dsnn_hpo.evaluation._config import TaskConfig
+from dsnn_hpo.evaluation._operators import OperatorSettings
 from dsnn_hpo.operators import ShiftConfig
-from dsnn_hpo.search_space import HYPERPARAMETERS
+from dsnn_hpo.search_space import HYPERPARAMETERS, N_STAGES, stage_hyperparameter
 from dsnn_hpo.training import TrainingSettings
 from dsnn_hpo.trial import Trial
 
@@ -19,12 +20,10 @@ DEFAULT_BATCH_SIZE = 64
 class Settings:
     """A configuration, sorted by who reads it.
 
-    ``shift_depth`` counts the convolutions that are converted, from the last one on; None means all.
     ``max_epochs`` is the configuration's own cap on its training length, or None.
     """
 
-    shift: ShiftConfig
-    shift_depth: int | None
+    operators: OperatorSettings
     training: TrainingSettings
     model_arguments: Mapping[str, Any]
     max_epochs: int | None
@@ -37,8 +36,7 @@ def settings_of(trial: Trial, task: TaskConfig, max_epochs: int) -> Settings:
         max_epochs: the maximal fidelity, over which the learning rate's schedule is laid.
     """
     left = dict(trial.config)
-    shift = ShiftConfig(**_take(left, {f.name for f in fields(ShiftConfig)}))
-    shift_depth = left.pop("shift_depth", None)
+    operators = _operators(left)
     cap = left.pop("epochs", None)
     training = TrainingSettings(
         **{
@@ -52,12 +50,35 @@ def settings_of(trial: Trial, task: TaskConfig, max_epochs: int) -> Settings:
         seed=trial.seed,
     )
     return Settings(
-        shift=shift,
-        shift_depth=None if shift_depth is None else int(shift_depth),
+        operators=operators,
         training=training,
         model_arguments={**task.model_arguments, **left},
         max_epochs=None if cap is None else int(cap),
     )
+
+
+def _operators(left: dict[str, Any]) -> OperatorSettings:
+    """Returns what is said of the conversion, and takes it out of what is left."""
+    shift = ShiftConfig(**_take(left, {f.name for f in fields(ShiftConfig)}))
+    name = left.pop("operator", None)
+    names = _of_stages(left, "operator")
+    depth = left.pop("shift_depth", None)
+    # Where no operator is named, the published conversion: every linear layer becomes a shift layer.
+    last_layer = HYPERPARAMETERS["last_layer"].default if name or names else "convert"
+    return OperatorSettings(
+        shift=shift,
+        name=name,
+        stage_names=names,
+        stage_weight_bits={stage: int(bits) for stage, bits in _of_stages(left, "weight_bits").items()},
+        depth=None if depth is None else int(depth),
+        first_layer=left.pop("first_layer", HYPERPARAMETERS["first_layer"].default),
+        last_layer=left.pop("last_layer", last_layer),
+    )
+
+
+def _of_stages(left: dict[str, Any], what: Literal["operator", "weight_bits"]) -> dict[int, Any]:
+    names = {stage: stage_hyperparameter(stage + 1, what) for stage in range(N_STAGES)}
+    return {stage: left.pop(name) for stage, name in names.items() if name in left}
 
 
 def _take(left: dict[str, Any], names: set[str]) -> dict[str, Any]:

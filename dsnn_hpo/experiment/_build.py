@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import ConfigSpace
@@ -15,6 +16,7 @@ from dsnn_hpo.energy import check_country
 from dsnn_hpo.errors import DsnnHpoError, ExperimentError, InputError, ModelError, one_of
 from dsnn_hpo.evaluation import Task, add_import_paths, output_shape
 from dsnn_hpo.experiment.config import ExperimentConfig
+from dsnn_hpo.models import InputShape
 from dsnn_hpo.search_space import ModelFacts, load_search_space, plain
 from dsnn_hpo.tracking import check_uri
 from dsnn_hpo.trial import OBJECTIVES, Config, Objective
@@ -117,11 +119,16 @@ def _model_facts(config: ExperimentConfig, dataset: Dataset) -> ModelFacts:
             raise ModelError(f"task.model_arguments: {task.model} has no argument {one_of(name, offered)}")
     searched = {name: default for name, default in offered.items() if name not in task.model_arguments}
 
-    def count(arguments: Config) -> int:
+    def of_network(count: Callable[[str, InputShape, int, Config], int], arguments: Config) -> int:
         settled = {**task.model_arguments, **arguments}
-        return models.n_convolutions(task.model, dataset.input_shape, len(dataset.classes), settled)
+        return count(task.model, dataset.input_shape, len(dataset.classes), settled)
 
-    return ModelFacts(name=task.model, arguments=searched, n_convolutions=count)
+    return ModelFacts(
+        name=task.model,
+        arguments=searched,
+        n_convolutions=partial(of_network, models.n_convolutions),
+        n_stages=partial(of_network, models.n_stages),
+    )
 
 
 def _check_scope(config: ExperimentConfig) -> None:

@@ -95,6 +95,22 @@ def n_convolutions(name: str, input_shape: InputShape, n_classes: int, arguments
         return operators.n_convolutions(build_model(name, input_shape, n_classes, arguments))
 
 
+def n_stages(name: str, input_shape: InputShape, n_classes: int, arguments: Mapping[str, Any]) -> int:
+    """Returns the model's number of stages, runs of layers of one resolution; see ``operators.stages``.
+
+    A blank sample runs through the model. Raises ModelError as ``build_model``, and where the model cannot run.
+    """
+    with torch.random.fork_rng(devices=[]):
+        network = build_model(name, input_shape, n_classes, arguments)
+    try:
+        return len(set(operators.stages(network, input_shape).values()))
+    except Exception as error:
+        raise ModelError(
+            f"model {name!r} with arguments {dict(arguments)!r} cannot run on a sample of shape {input_shape}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
 def _check_task(name: str, input_shape: InputShape, n_classes: int) -> None:
     if len(input_shape) != 3 or min(input_shape) < 1:
         raise ModelError(f"input shape must be (channels, height, width), each at least 1, not {input_shape!r}")

@@ -21,14 +21,17 @@ from dsnn_hpo.operators._count import n_convolutions, packed_size_bytes
 from dsnn_hpo.operators._fixed_point import FixedPoint
 from dsnn_hpo.operators._layer import Operator, OperatorLayer
 from dsnn_hpo.operators._optimization import clamp_parameters_, parameter_groups, regularization, set_progress_
+from dsnn_hpo.operators._registry import OPERATORS, OperatorEntry, operator
 from dsnn_hpo.operators._shift import ShiftConv2d, ShiftLayer, ShiftLinear, add_relu_for, relu_then
 from dsnn_hpo.operators._stages import stages
 
 __all__ = [
+    "OPERATORS",
     "Chooser",
     "FixedPoint",
     "LayerFilter",
     "Operator",
+    "OperatorEntry",
     "OperatorLayer",
     "ShiftConfig",
     "ShiftConv2d",
@@ -44,6 +47,7 @@ __all__ = [
     "matching",
     "n_convolutions",
     "only",
+    "operator",
     "packed_size_bytes",
     "parameter_groups",
     "regularization",

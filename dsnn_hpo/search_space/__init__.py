@@ -1,7 +1,14 @@
 """Search spaces: ConfigSpace's own YAML, checked against what training and the model understand."""
 
 from dsnn_hpo.search_space._files import find_space, shipped_spaces
-from dsnn_hpo.search_space._hyperparameters import ALL_CONVOLUTIONS, HYPERPARAMETERS, Hyperparameter
+from dsnn_hpo.search_space._hyperparameters import (
+    ALL_CONVOLUTIONS,
+    HYPERPARAMETERS,
+    N_STAGES,
+    OPERATORS,
+    Hyperparameter,
+    stage_hyperparameter,
+)
 from dsnn_hpo.search_space._load import load_search_space, plain
 from dsnn_hpo.search_space._model_bound import ModelFacts
 from dsnn_hpo.search_space._safe_yaml import read_yaml
@@ -9,6 +16,8 @@ from dsnn_hpo.search_space._safe_yaml import read_yaml
 __all__ = [
     "ALL_CONVOLUTIONS",
     "HYPERPARAMETERS",
+    "N_STAGES",
+    "OPERATORS",
     "Hyperparameter",
     "ModelFacts",
     "find_space",
@@ -16,4 +25,5 @@ __all__ = [
     "plain",
     "read_yaml",
     "shipped_spaces",
+    "stage_hyperparameter",
 ]

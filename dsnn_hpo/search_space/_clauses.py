@@ -53,6 +53,29 @@ def names_in(clause: object, kind: Kind, known: Collection[str], place: Place) -
     return named
 
 
+def without(clause: Item, kept: Collection[str]) -> Item | None:
+    """Returns what is left of a clause without the hyperparameters that are not kept, None where nothing is.
+
+    A part of an OR that names another never holds, so it goes alone; any other clause goes as a whole.
+    """
+    parts = next((key for key in ("conditions", "clauses") if key in clause), None)
+    if parts is None:
+        return clause if {clause[key] for key in clause if key in _NAMES} <= set(kept) else None
+    left = [without(part, kept) for part in clause[parts]]
+    remaining = [part for part in left if part is not None]
+    if len(remaining) == len(left):
+        return {**clause, parts: remaining}
+    if clause["type"] == "AND" or not remaining:
+        return None
+    return {**clause, parts: remaining} if len(remaining) > 1 else remaining[0]
+
+
+def children(condition: Item) -> set[str]:
+    """Returns the hyperparameters that a condition activates."""
+    own = {condition["child"]} if "child" in condition else set()
+    return own.union(*(children(part) for part in condition.get("conditions", [])))
+
+
 def _names_in_parts(item: Item, parts: str, kind: Kind, known: Collection[str], place: Place) -> set[str]:
     clauses = sequence(item[parts], place)
     if len(clauses) < 2:

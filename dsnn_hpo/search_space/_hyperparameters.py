@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -85,7 +85,57 @@ class Hyperparameter:
         return one_of(value, self.choices)
 
 
+N_STAGES = 4
+"""The stages of a network that have hyperparameters of their own; the last stands for all that follow it, too."""
+
+OPERATORS = (
+    "shift_q",
+    "shift_ps",
+    "dense_shift",
+    "s3",
+    "two_term",
+    "fixed_shift",
+    "adder",
+    "adder_annealed",
+    "winograd_adder",
+    "min_conv",
+    "shift_add",
+    "fixed_shift_add",
+    "spatial_shift",
+    "shift_conv",
+    "pdp",
+    "conv",
+)
+"""The names of ``dsnn_hpo.operators.OPERATORS``, which the search side cannot import."""
+
 _OPTIMIZERS = ("SGD", "Adam", "Adadelta", "Adagrad", "RMSprop", "RAdam", "Ranger")
+
+
+def stage_hyperparameter(stage: int, what: Literal["operator", "weight_bits"]) -> str:
+    """Returns the name of a hyperparameter of one stage, counted from 1."""
+    return f"stage{stage}_{what}"
+
+
+def _of_stages() -> Iterator[Hyperparameter]:
+    for stage in range(1, N_STAGES + 1):
+        which = f"stage {stage}" if stage < N_STAGES else f"stage {stage} and those after it"
+        yield Hyperparameter(
+            stage_hyperparameter(stage, "operator"),
+            "choice",
+            "conv",
+            f"what the layers of {which} become; stages are runs of layers of one resolution",
+            choices=OPERATORS,
+        )
+        yield Hyperparameter(
+            stage_hyperparameter(stage, "weight_bits"),
+            "int",
+            5,
+            f"bits of a shift weight in {which}, where they differ from weight_bits",
+            interval=Interval(2, 8),
+        )
+
+
+_KEEP_OR_CONVERT = ("keep", "convert")
 
 HYPERPARAMETERS: Mapping[str, Hyperparameter] = MappingProxyType(
     {
@@ -180,6 +230,28 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = MappingProxyType(
                 "deterministic",
                 "how weights are rounded to powers of two while training",
                 choices=("deterministic", "stochastic"),
+            ),
+            Hyperparameter(
+                "operator",
+                "choice",
+                "conv",
+                "what the network's layers become; conv leaves them as they are",
+                choices=OPERATORS,
+            ),
+            *_of_stages(),
+            Hyperparameter(
+                "first_layer",
+                "choice",
+                "convert",
+                "whether the network's first layer stays a float layer",
+                choices=_KEEP_OR_CONVERT,
+            ),
+            Hyperparameter(
+                "last_layer",
+                "choice",
+                "keep",
+                "whether the network's last layer stays a float layer; where no operator is named it is converted",
+                choices=_KEEP_OR_CONVERT,
             ),
         )
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +11,17 @@ from ConfigSpace import Configuration, ConfigurationSpace
 
 from dsnn_hpo.errors import SearchSpaceError, one_of
 from dsnn_hpo.search_space._check import FILE_KEYS, Item, Place, hyperparameter, keys, mapping, sequence
-from dsnn_hpo.search_space._clauses import Kind, names_in
+from dsnn_hpo.search_space._clauses import Kind, children, names_in, without
 from dsnn_hpo.search_space._hyperparameters import HYPERPARAMETERS, Hyperparameter, model_argument
 from dsnn_hpo.search_space._model_bound import (
-    ConvolutionCounts,
+    Counts,
     ModelFacts,
     bound_shift_depth,
     count_convolutions,
     forbidden_clauses,
 )
 from dsnn_hpo.search_space._safe_yaml import read_yaml
+from dsnn_hpo.search_space._stage_bound import bound_by_stages_, refuse_two_choices
 from dsnn_hpo.trial import Scalar
 
 _KINDS: tuple[Kind, ...] = ("conditions", "forbiddens")
@@ -31,22 +32,28 @@ def load_search_space(file: Path, model: ModelFacts, seed: int) -> Configuration
 
     Hyperparameters with ``meta: {optional: true}`` are dropped, with the clauses that name them, where the model does
     not offer them; ``meta: {upper: n_convolutions}`` bounds ``shift_depth`` by the model. No configuration of the
-    result asks for more shift layers than its network has convolutions. Every fault of the file raises
-    SearchSpaceError.
+    result asks for more shift layers than its network has convolutions, or for a stage that it has not. Every fault of
+    the file raises SearchSpaceError.
     """
     whole = Place(file, "search space")
     content = mapping(read_yaml(file, SearchSpaceError), whole)
     keys(content, ("hyperparameters",), FILE_KEYS, whole)
     items = _items(content, model, file)
     kept = {name: item for name, item in items.items() if name in _known(model)}
+    refuse_two_choices(kept, file)
     counts = _bound_by_model_(kept, model, file)
+    of_stages = bound_by_stages_(kept, model, file)
     if not kept:
         whole.fail(f"no hyperparameters that model {model.name} has")
     description: Item = {"name": content.get("name"), "hyperparameters": list(kept.values())}
     for kind in _KINDS:
         description[kind] = _clauses(content, kind, items, kept, file)
+    _refuse_conditional([c["parent"] for c in of_stages], description["conditions"], Place(file, "stages"))
+    for condition in of_stages:
+        _join_(description["conditions"], condition)
     if counts and "shift_depth" in kept:
-        _refuse_conditional(counts.arguments, description["conditions"], file)
+        place = Place(file, "hyperparameter shift_depth")
+        _refuse_conditional(counts.arguments, description["conditions"], place)
         description["forbiddens"] += forbidden_clauses(kept["shift_depth"], counts)
     space = _build(description, file)
     space.seed(seed)
@@ -97,7 +104,7 @@ def _is_optional(item: Item) -> bool:
     return isinstance(meta, dict) and meta.get("optional") is True
 
 
-def _bound_by_model_(kept: dict[str, Item], model: ModelFacts, file: Path) -> ConvolutionCounts | None:
+def _bound_by_model_(kept: dict[str, Item], model: ModelFacts, file: Path) -> Counts | None:
     """Returns the convolutions of the space's networks; bounds or drops ``shift_depth`` in place."""
     if "shift_depth" not in kept:
         return None
@@ -109,7 +116,7 @@ def _bound_by_model_(kept: dict[str, Item], model: ModelFacts, file: Path) -> Co
     return counts
 
 
-def _default_depth(item: Item, kept: Mapping[str, Item], counts: ConvolutionCounts) -> Item:
+def _default_depth(item: Item, kept: Mapping[str, Item], counts: Counts) -> Item:
     # The default configuration must be legal: its shift depth fits the network of its own default arguments, which
     # only ConfigSpace knows where the file names none.
     if item["type"] != "uniform_int":
@@ -125,24 +132,27 @@ def _default_depth(item: Item, kept: Mapping[str, Item], counts: ConvolutionCoun
 def _clauses(content: Item, kind: Kind, items: Mapping[str, Item], kept: Mapping[str, Item], file: Path) -> list[Item]:
     clauses: list[Item] = []
     for number, clause in enumerate(sequence(content.get(kind), Place(file, kind)), start=1):
-        named = names_in(clause, kind, items, Place(file, f"{kind}, entry {number}"))
-        if named <= kept.keys():
-            clauses.append(clause)
+        names_in(clause, kind, items, Place(file, f"{kind}, entry {number}"))
+        left = without(clause, kept)
+        if left is not None:
+            clauses.append(left)
     return clauses
 
 
-def _refuse_conditional(arguments: tuple[str, ...], conditions: list[Item], file: Path) -> None:
-    conditional = set().union(*(_children(condition) for condition in conditions))
+def _join_(conditions: list[Item], condition: Item) -> None:
+    # ConfigSpace takes one condition of a hyperparameter, which may have parts.
+    for number, other in enumerate(conditions):
+        if condition["child"] in children(other):
+            conditions[number] = {"type": "AND", "child": condition["child"], "conditions": [other, condition]}
+            return
+    conditions.append(condition)
+
+
+def _refuse_conditional(arguments: Iterable[str], conditions: list[Item], place: Place) -> None:
+    conditional = set().union(*(children(condition) for condition in conditions))
     for name in arguments:
         if name in conditional:
-            place = Place(file, "hyperparameter shift_depth")
             place.fail(f"its bound depends on {name}, which therefore cannot be conditional")
-
-
-def _children(condition: Item) -> set[str]:
-    parts = condition.get("conditions", [])
-    own = {condition["child"]} if "child" in condition else set()
-    return own.union(*(_children(part) for part in parts))
 
 
 def _build(description: Item, file: Path) -> ConfigurationSpace:

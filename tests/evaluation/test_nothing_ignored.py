@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dsnn_hpo.evaluation import Task, _evaluate, evaluate
-from dsnn_hpo.models import model_arguments, n_convolutions
+from dsnn_hpo.models import model_arguments, n_convolutions, n_stages
 from dsnn_hpo.search_space import HYPERPARAMETERS, ModelFacts, find_space, load_search_space, plain
 from dsnn_hpo.training import load_checkpoint, optimizer_family
 from dsnn_hpo.trial import Config, Scalar, Trial, TrialState
@@ -32,7 +32,11 @@ def space(name: str) -> ConfigSpace.ConfigurationSpace:
     def count(arguments: Config) -> int:
         return n_convolutions("cnn", SHAPE, N_CLASSES, arguments)
 
-    return load_search_space(find_space(name, Path.cwd()), ModelFacts("cnn", model_arguments("cnn"), count), seed=0)
+    def stages(arguments: Config) -> int:
+        return n_stages("cnn", SHAPE, N_CLASSES, arguments)
+
+    facts = ModelFacts("cnn", model_arguments("cnn"), count, stages)
+    return load_search_space(find_space(name, Path.cwd()), facts, seed=0)
 
 
 def base_config(name: str) -> dict[str, Scalar]:

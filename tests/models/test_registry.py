@@ -6,7 +6,7 @@ from torch import nn
 
 from dsnn_hpo import models
 from dsnn_hpo.errors import ModelError
-from dsnn_hpo.models import MODELS, build_model, model_arguments, n_convolutions
+from dsnn_hpo.models import MODELS, build_model, model_arguments, n_convolutions, n_stages
 
 SHAPE = (1, 8, 8)
 SOURCE = """
@@ -155,3 +155,21 @@ def test_mistakes_in_a_users_own_model_are_named(own_module, name, arguments, me
 def test_all_lists_exactly_the_public_names():
     public = {name for name in vars(models) if not name.startswith("_")} - {"annotations"}
     assert public == set(models.__all__)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"), [("resnet20", {}, 3), ("cnn", {"depth": 2}, 2), ("mlp", {}, 1)]
+)
+def test_stages_are_counted_without_a_trace(name, arguments, expected):
+    before = torch.get_rng_state()
+    assert n_stages(name, (1, 32, 32), 10, arguments) == expected
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_network_that_cannot_run_has_no_stages(monkeypatch, tmp_path):
+    (tmp_path / "wrong_network.py").write_text(
+        "from torch import nn\n\ndef make(shape, n_classes):\n    return nn.Sequential(nn.Conv2d(7, 1, 1))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModelError, match=r"'wrong_network:make' .* cannot run on a sample of shape .*RuntimeError"):
+        n_stages("wrong_network:make", (1, 8, 8), 10, {})

@@ -15,9 +15,9 @@ def _resnet_convolutions(arguments: Mapping[str, Scalar]) -> int:
     return 1 + 6 * int(arguments.get("depth", 3))
 
 
-RESNET = ModelFacts("resnet20", {"width": 16, "depth": 3}, _resnet_convolutions)
-FIXED = ModelFacts("vgg19", {}, lambda _: 16)
-MLP = ModelFacts("mlp", {"width": 64}, lambda _: 0)
+RESNET = ModelFacts("resnet20", {"width": 16, "depth": 3}, _resnet_convolutions, lambda _: 3)
+FIXED = ModelFacts("vgg19", {}, lambda _: 16, lambda _: 5)
+MLP = ModelFacts("mlp", {"width": 64}, lambda _: 0, lambda _: 1)
 
 LR = "{name: lr, type: uniform_float, lower: 1e-4, upper: 0.1, log: true}"
 SHIFT_DEPTH = "{name: shift_depth, type: uniform_int, lower: 0, upper: 1000, meta: {upper: n_convolutions}}"
@@ -95,7 +95,7 @@ def test_the_seed_decides_the_samples(tmp_path: Path) -> None:
 
 
 def test_plain_values_have_plain_types(tmp_path: Path) -> None:
-    model = ModelFacts("cnn", {"width": 8, "dropout": 0.1, "norm": True, "act": "relu"}, lambda _: 3)
+    model = ModelFacts("cnn", {"width": 8, "dropout": 0.1, "norm": True, "act": "relu"}, lambda _: 3, lambda _: 3)
     items = [
         OPTIMIZER,
         LR,
@@ -141,7 +141,7 @@ def test_every_network_of_a_grid_has_its_own_bound(tmp_path: Path) -> None:
     def n_convolutions(arguments: Mapping[str, Scalar]) -> int:
         return int(arguments.get("depth", 1)) * (2 if arguments.get("norm") else 1)
 
-    model = ModelFacts("own", {"depth": 1, "norm": False, "width": 4}, n_convolutions)
+    model = ModelFacts("own", {"depth": 1, "norm": False, "width": 4}, n_convolutions, lambda _: 1)
     items = [
         SHIFT_DEPTH,
         DEPTH,
@@ -154,7 +154,7 @@ def test_every_network_of_a_grid_has_its_own_bound(tmp_path: Path) -> None:
 
 
 def test_a_lone_possible_depth_becomes_a_constant(tmp_path: Path) -> None:
-    model = ModelFacts("tiny", {}, lambda _: 1)
+    model = ModelFacts("tiny", {}, lambda _: 1, lambda _: 1)
     space = _load(tmp_path, [LR, SHIFT_DEPTH.replace("lower: 0", "lower: 1")], model=model)
     assert {config["shift_depth"] for config in _samples(space, 20)} == {1}
 
@@ -270,7 +270,7 @@ def test_models_without_convolutions(tmp_path: Path) -> None:
 
 
 def test_too_many_networks_to_count(tmp_path: Path) -> None:
-    model = ModelFacts("deep", {"depth": 1}, lambda arguments: int(arguments.get("depth", 1)))
+    model = ModelFacts("deep", {"depth": 1}, lambda arguments: int(arguments.get("depth", 1)), lambda _: 1)
     with pytest.raises(SearchSpaceError, match="span 5000 networks; narrow them to at most 1000"):
         _load(tmp_path, [SHIFT_DEPTH, "{name: depth, type: uniform_int, lower: 1, upper: 5000}"], model=model)
 
