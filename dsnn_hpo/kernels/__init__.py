@@ -39,6 +39,7 @@ from dsnn_hpo.kernels.power_of_two import (
     straight_through_q,
 )
 from dsnn_hpo.kernels.relu_fixed_point import add_relu_fixed_point, relu_fixed_point, relu_fixed_point_reference
+from dsnn_hpo.kernels.spatial_shift import spatial_shift, spatial_shift_reference
 from dsnn_hpo.kernels.triton import register as _register_for_gpus
 
 __all__ = [
@@ -79,6 +80,8 @@ __all__ = [
     "power_of_two_q_reference",
     "relu_fixed_point",
     "relu_fixed_point_reference",
+    "spatial_shift",
+    "spatial_shift_reference",
     "straight_through_ps",
     "straight_through_q",
     "use_implementation",

@@ -118,6 +118,13 @@ DSNN_API void dsnn_plan_free(void* plan);
 // undefined), 2 where there was no memory. Several threads may run one plan.
 DSNN_API int32_t dsnn_plan_run(void* plan, const float* x, float* y, int64_t n_images, int32_t n_threads);
 
+// y of channels c: x, moved. The channels are cut into kernel_size**2 groups of n_channels / kernel_size**2, in row-major order
+// of (down, right) from -(kernel_size / 2) to kernel_size / 2, and y[i][j] = x[i + down * step][j + right * step], 0 where that
+// is outside; the channels that are left over are copied. x and y are (n, channels, height, width) = shape, or the same with
+// the channels last in memory. kernel_size is odd; step is not 0.
+DSNN_API void dsnn_spatial_shift(const float* x, float* y, const int64_t* shape, int32_t is_channels_last, int32_t kernel_size,
+                                 int32_t step, int32_t n_threads);
+
 // y = x w' * scale + bias in float32; x is (m, k), y (m, n), both contiguous; bias may be null. Returns 0, or 2 where there
 // was no memory.
 DSNN_API int32_t dsnn_linear_float(const float* x, float* y, int32_t m, int32_t k, int32_t n, const DsnnWeight* weight,

@@ -7,6 +7,7 @@
 
 #include "conv.hpp"
 #include "quantise.hpp"
+#include "spatial_shift.hpp"
 #include "steps.hpp"
 
 namespace dsnn {
@@ -21,6 +22,7 @@ struct Isa {
   // A row of k floats to unsigned 8 bits with zero point 128, and its scale; false where it has NaN or infinity.
   bool (*quantise_row)(const float* x, int k, uint8_t* q, float* scale);
   Steps steps;
+  void (*move_pixels)(const PixelMove& move);
 };
 
 extern const Isa kPortable;

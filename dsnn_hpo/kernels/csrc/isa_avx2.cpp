@@ -13,9 +13,11 @@
 #include "float_linear.inl"
 #include "rows.inl"
 #include "steps.inl"
+#include "lanes_avx2.inl"
+#include "spatial_shift.inl"
 
 namespace dsnn {
 
-const Isa kAvx2 = {"avx2", kQuantise, conv, float_linear, quantise_row, kSteps};
+const Isa kAvx2 = {"avx2", kQuantise, conv, float_linear, quantise_row, kSteps, move_pixels};
 
 }  // namespace dsnn

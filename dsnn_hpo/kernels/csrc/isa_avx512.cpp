@@ -12,9 +12,11 @@
 #include "float_linear.inl"
 #include "rows.inl"
 #include "steps.inl"
+#include "lanes_avx512.inl"
+#include "spatial_shift.inl"
 
 namespace dsnn {
 
-const Isa kAvx512 = {"avx512", kQuantise, conv, float_linear, quantise_row, kSteps};
+const Isa kAvx512 = {"avx512", kQuantise, conv, float_linear, quantise_row, kSteps, move_pixels};
 
 }  // namespace dsnn

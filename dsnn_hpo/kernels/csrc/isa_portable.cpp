@@ -13,9 +13,10 @@
 #include "float_linear.inl"
 #include "rows.inl"
 #include "steps.inl"
+#include "pixels_portable.inl"
 
 namespace dsnn {
 
-const Isa kPortable = {"portable", kQuantise, conv, float_linear, quantise_row, kSteps};
+const Isa kPortable = {"portable", kQuantise, conv, float_linear, quantise_row, kSteps, move_pixels};
 
 }  // namespace dsnn
