@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from dsnn_hpo.operators._blank_pass import run_blank_sample
 from dsnn_hpo.operators._convert import convertible
 
 
@@ -23,18 +23,12 @@ def stages(model: nn.Module, input_shape: tuple[int, ...]) -> Mapping[str, int]:
     device. Training modes and random state are as before; forward hooks of the model's own are called.
     """
     tracker = _Tracker()
-    modes = [(module, module.training) for module in model.modules()]
     handles = [module.register_forward_hook(tracker.hook(name)) for name, module in convertible(model).items()]
-    like = next(model.parameters(), torch.empty(0))
     try:
-        model.eval()
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            model(torch.zeros(1, *input_shape, dtype=like.dtype, device=like.device))
+        run_blank_sample(model, input_shape)
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes:
-            module.training = mode
     return tracker.stages
 
 

@@ -1,63 +1,402 @@
+"""Counts against numbers that were worked out by hand: each sum is written as outputs x terms."""
+
+import copy
+import pickle
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 
+from dsnn_hpo.errors import InputError
+from dsnn_hpo.models import MODELS, build_model
 from dsnn_hpo.operators import (
+    OperationCount,
     ShiftConfig,
-    convert_,
-    matching,
-    n_convolutions,
-    only,
+    ShiftConv2d,
+    ShiftLinear,
+    count_operations,
+    counts_table,
     packed_size_bytes,
 )
 
 
-def network():
-    return nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.Flatten(), nn.Linear(5, 7, bias=False))
+def only_row(network, shape, **options):
+    (row,) = count_operations(network, shape, **options).layers
+    return row
 
 
-def test_float_networks_take_four_bytes_an_element():
-    # convolution 135 + 5, normalisation 5 + 5 and statistics 5 + 5, linear 35
-    assert packed_size_bytes(network()) == 4 * (135 + 5 + 20 + 35)
+def amounts(counts):
+    """Returns what is counted, by (operation, bits, kind)."""
+    return {(count.operation, count.bits, count.kind): count.n for count in counts.operations}
 
 
-@pytest.mark.parametrize("shift_type", ["Q", "PS"])
-def test_shift_layers_take_their_real_widths_rounded_up_a_tensor(shift_type):
-    config = ShiftConfig(shift_type, 3, activation_integer_bits=6, activation_fraction_bits=5)
-    model = convert_(network(), matching("*", config), from_trained=False)
-    convolution = 51 + 7  # 135 x 3 bits = 50.6 bytes; 5 x 11 bits = 6.9 bytes
-    linear = 14  # 35 x 3 bits = 13.1 bytes
-    assert packed_size_bytes(model) == convolution + 4 * 20 + linear
+def float32(**counts):
+    return {(operation, 32, "float"): n for operation, n in counts.items()}
 
 
-def test_biases_take_at_most_32_bits():
-    config = ShiftConfig("Q", 2, activation_integer_bits=32, activation_fraction_bits=32)
-    model = convert_(nn.Linear(4, 3), matching("*", config), from_trained=False)
-    assert packed_size_bytes(model) == 3 + 12
+# ------------------------------------------------------------------------------------- float layers
 
 
-def test_partly_converted_networks_and_shared_tensors():
-    linear = nn.Linear(8, 8, bias=False)
-    model = nn.Sequential(linear, linear)
-    assert packed_size_bytes(model) == 256
-    convert_(model, matching("*", ShiftConfig("PS", 4)), from_trained=False)
-    assert packed_size_bytes(model) == 32
-    model = nn.Sequential(nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False))
-    convert_(model, only(lambda _, name: name == "1", ShiftConfig("PS", 4)), from_trained=False)
-    assert packed_size_bytes(model) == 256 + 32
+def test_a_convolution():
+    row = only_row(nn.Conv2d(3, 8, 3, padding=1, bias=False), (3, 10, 12))
+    n = 8 * 10 * 12 * 27
+    assert amounts(row) == float32(multiplication=n, addition=n)
+    assert (row.name, row.operator, row.output_shape) == ("", "conv", (8, 10, 12))
+    assert (row.weight_bytes, row.read_bytes, row.written_bytes) == (4 * 216, 4 * 360, 4 * 960)
 
 
-def test_the_size_does_not_depend_on_dtype_or_device():
-    model = convert_(network(), matching("*", ShiftConfig()), from_trained=False)
-    size = packed_size_bytes(model)
-    assert packed_size_bytes(model.double()) == size
-    assert packed_size_bytes(model.to("meta")) == size
+def test_a_bias_is_what_the_accumulator_starts_at():
+    with_bias, without = (only_row(nn.Conv2d(3, 8, 3, bias=bias), (3, 6, 6)) for bias in (True, False))
+    assert with_bias.operations == without.operations
+    assert with_bias.weight_bytes == without.weight_bytes + 4 * 8
 
 
-def test_convolutions_are_counted_float_or_shift_and_shared_ones_once():
-    shared = nn.Conv2d(1, 1, 3)
-    model = nn.Sequential(shared, shared, nn.Conv2d(1, 1, 3), nn.Linear(2, 2), nn.Conv1d(1, 1, 1))
-    assert n_convolutions(model) == 2
-    convert_(model, only(lambda _, name: name == "2", ShiftConfig()), from_trained=False)
-    assert n_convolutions(model) == 2
-    assert n_convolutions(torch.nn.Identity()) == 0
+@pytest.mark.parametrize(
+    ("convolution", "shape", "output_shape", "n_terms"),
+    [
+        (nn.Conv2d(4, 6, 3, stride=2, padding=1), (4, 9, 8), (6, 5, 4), 6 * 5 * 4 * 4 * 9),
+        (nn.Conv2d(4, 6, 3, stride=2), (4, 9, 8), (6, 4, 3), 6 * 4 * 3 * 4 * 9),
+        (nn.Conv2d(4, 6, 3, groups=2, padding=1), (4, 5, 5), (6, 5, 5), 6 * 25 * 2 * 9),
+        (nn.Conv2d(4, 8, 3, groups=4, dilation=2), (4, 7, 9), (8, 3, 5), 8 * 15 * 1 * 9),
+        (nn.Conv2d(2, 3, (1, 5), padding=(0, 2)), (2, 4, 6), (3, 4, 6), 3 * 24 * 2 * 5),
+        (nn.Conv2d(2, 3, 3, padding=1, padding_mode="reflect"), (2, 4, 6), (3, 4, 6), 3 * 24 * 2 * 9),
+        (nn.Conv1d(2, 3, 3), (2, 10), (3, 8), 3 * 8 * 2 * 3),
+    ],
+)
+def test_geometry(convolution, shape, output_shape, n_terms):
+    row = only_row(convolution, shape)
+    assert row.output_shape == output_shape
+    assert amounts(row) == float32(multiplication=n_terms, addition=n_terms)
+
+
+def test_a_linear_layer():
+    row = only_row(nn.Linear(20, 7), (20,))
+    assert amounts(row) == float32(multiplication=140, addition=140)
+    assert (row.operator, row.weight_bytes, row.read_bytes, row.written_bytes) == ("linear", 4 * 147, 80, 28)
+    assert amounts(only_row(nn.Linear(20, 7), (5, 20))) == float32(multiplication=5 * 140, addition=5 * 140)
+
+
+def test_widths_are_those_of_the_dtype():
+    row = only_row(nn.Linear(20, 7).double(), (20,))
+    assert amounts(row) == {("multiplication", 64, "float"): 140, ("addition", 64, "float"): 140}
+    assert (row.read_bytes, row.written_bytes) == (160, 56)
+    row = only_row(nn.Linear(20, 7).bfloat16(), (20,))
+    assert amounts(row) == {("multiplication", 16, "float"): 140, ("addition", 16, "float"): 140}
+
+
+def test_batch_normalisation_scales_and_adds():
+    row = only_row(nn.BatchNorm2d(6), (6, 5, 4))
+    assert amounts(row) == float32(multiplication=120, addition=120)
+    assert (row.operator, row.weight_bytes, row.read_bytes, row.written_bytes) == ("batch_norm", 4 * 24, 480, 480)
+
+
+# ------------------------------------------------------------------------------------- shift layers
+
+
+def shift_conv(shift_type="Q", bits=(8, 4), **geometry):
+    config = ShiftConfig(shift_type, 4, activation_integer_bits=bits[0], activation_fraction_bits=bits[1])
+    return ShiftConv2d(nn.Conv2d(4, 6, 3, **geometry), config)
+
+
+@pytest.mark.parametrize(("shift_type", "operator"), [("Q", "shift_q"), ("PS", "shift_ps")])
+def test_a_shift_layer_shifts_flips_and_adds_each_term(shift_type, operator):
+    row = only_row(shift_conv(shift_type, stride=2, padding=1, groups=2), (4, 9, 8))
+    n = 6 * 5 * 4 * 2 * 9
+    assert amounts(row) == {("shift", 12, "int"): n, ("sign_flip", 12, "int"): n, ("addition", 32, "int"): n}
+    assert row.operator == operator
+    # 108 codes of 4 bits; 6 biases, 288 inputs and 120 outputs of 12 bits
+    assert (row.weight_bytes, row.read_bytes, row.written_bytes) == (54 + 9, 432, 180)
+
+
+def test_a_linear_shift_layer_of_wide_activations():
+    row = only_row(ShiftLinear(nn.Linear(20, 7, bias=False), ShiftConfig("Q", 5)), (20,))
+    assert amounts(row) == {("shift", 32, "int"): 140, ("sign_flip", 32, "int"): 140, ("addition", 32, "int"): 140}
+    wider = ShiftConfig("Q", 5, activation_integer_bits=32, activation_fraction_bits=32)
+    assert only_row(ShiftLinear(nn.Linear(20, 7, bias=False), wider), (20,)) == row
+
+
+def test_zero_weights_are_counted_and_told():
+    layer = shift_conv("PS")
+    assert only_row(layer, (4, 8, 8)).n_zero_terms > 0
+    with torch.no_grad():
+        layer.sign.fill_(1.0)
+        layer.sign[2, 1, :, 0] = 0.0
+        layer.sign[5, 0, 0, 0] = 0.25
+    row = only_row(layer, (4, 8, 8))
+    assert row.n("shift") == 6 * 36 * 36
+    assert row.n_zero_terms == 36 * (3 + 1)
+
+
+# ------------------------------------------------------------------------------------- between layers
+
+
+class Apply(nn.Module):
+    """Calls a function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "operator", "expected"),
+    [
+        (F.relu, "relu", {"comparison": 144}),
+        (nn.ReLU(inplace=True), "relu", {"comparison": 144}),
+        (F.relu6, "clamp", {"comparison": 2 * 144}),
+        (nn.ReLU6(), "clamp", {"comparison": 2 * 144}),
+        (nn.Hardtanh(), "clamp", {"comparison": 2 * 144}),
+        (lambda x: x.clamp(min=0.0), "clamp", {"comparison": 144}),
+        (lambda x: x.clamp(0.0, float("inf")), "clamp", {"comparison": 144}),
+        (lambda x: x + x, "add", {"addition": 144}),
+        (lambda x: x.add_(1.5), "add", {"addition": 144}),
+        (lambda x: torch.add(x, x, alpha=0.5), "add", {"addition": 144, "multiplication": 144}),
+        (lambda x: x - x, "subtract", {"addition": 144}),
+        (lambda x: 1.0 - x, "subtract", {"addition": 144}),
+        (lambda x: 2.0 * x, "multiply", {"multiplication": 144}),
+        (lambda x: -x, "negate", {"sign_flip": 144}),
+        (torch.abs, "absolute", {"absolute_value": 144}),
+        (lambda x: torch.maximum(x, x), "maximum", {"comparison": 144}),
+        (nn.MaxPool2d(2), "max_pool", {"comparison": 3 * 3 * 4 * 3}),
+        (nn.MaxPool2d((3, 2), stride=2, padding=1), "max_pool", {"comparison": 3 * 3 * 5 * 5}),
+        (lambda x: F.max_pool2d(x, 3, 2, ceil_mode=True), "max_pool", {"comparison": 3 * 3 * 4 * 8}),
+        (nn.AvgPool2d(2), "mean_pool", {"addition": 3 * 3 * 4 * 4, "multiplication": 3 * 3 * 4}),
+        (nn.AdaptiveAvgPool2d(1), "mean", {"addition": 144, "multiplication": 3}),
+        # Rows 0-1, 2-3, 4-5; columns 0-2, 2-5, 5-7.
+        (nn.AdaptiveAvgPool2d(3), "mean_pool", {"addition": 3 * 6 * 10, "multiplication": 27}),
+        (nn.AdaptiveMaxPool2d(3), "max_pool", {"comparison": 3 * 6 * 10 - 27}),
+        (lambda x: x.mean((2, 3)), "mean", {"addition": 144, "multiplication": 3}),
+        (lambda x: x.sum(1), "sum", {"addition": 144}),
+        (lambda x: x.amax((2, 3)), "maximum", {"comparison": 144 - 3}),
+        (lambda x: torch.cat([x, x], 1), "concatenate", {}),
+        (lambda x: F.pad(x, (1, 1, 1, 1)), "pad", {}),
+        (nn.ChannelShuffle(3), "shuffle", {}),
+    ],
+)
+def test_functions(function, operator, expected):
+    row = only_row(Apply(function), (3, 6, 8))
+    assert row.operator == operator
+    assert amounts(row) == float32(**expected)
+
+
+def test_functions_move_what_they_take_and_give():
+    row = only_row(Apply(lambda x: torch.cat([x, x[:, :1]], 1)), (3, 6, 8))
+    assert (row.weight_bytes, row.read_bytes, row.written_bytes) == (0, 4 * 192, 4 * 192)
+    row = only_row(Apply(lambda x: F.pad(x[:, ::2, ::2, ::2], (0, 0, 0, 0, 1, 1))), (3, 6, 8))
+    assert (row.read_bytes, row.written_bytes) == (4 * 24, 4 * 48)
+    row = only_row(Apply(lambda x: x + x), (3, 6, 8))
+    assert (row.read_bytes, row.written_bytes) == (4 * 288, 4 * 144)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Flatten(),
+        nn.Identity(),
+        nn.Dropout(),
+        Apply(lambda x: x.permute(0, 2, 3, 1).contiguous().view(-1, 3)[1:]),
+        Apply(lambda x: x.to(memory_format=torch.channels_last).double()),
+    ],
+)
+def test_views_and_layouts_count_nothing(module):
+    assert count_operations(module, (3, 6, 8)).layers == ()
+
+
+# ------------------------------------------------------------------------------------- networks
+
+
+def test_names_and_order_of_execution():
+    body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+    counts = count_operations(nn.Sequential(body, nn.Flatten(), nn.Linear(64, 5)), (3, 6, 6))
+    rows = [(row.name, row.operator, row.output_shape) for row in counts.layers]
+    four = (4, 4, 4)
+    assert rows == [("0.0", "conv", four), ("0.1", "batch_norm", four), ("0.2", "relu", four), ("2", "linear", (5,))]
+    assert counts.input_shape == (3, 6, 6)
+
+
+def test_a_shared_layer_computes_twice_and_is_stored_once():
+    shared = nn.Linear(8, 8)
+    once, twice = (count_operations(nn.Sequential(*[shared] * n), (8,)) for n in (1, 2))
+    assert amounts(twice) == {key: 2 * n for key, n in amounts(once).items()}
+    assert [row.weight_bytes for row in twice.layers] == [4 * 72, 0]
+    assert (twice.read_bytes, twice.written_bytes) == (64, 64)
+
+
+def test_a_weight_shared_between_layers_is_stored_once():
+    first, second = nn.Linear(8, 8), nn.Linear(8, 8)
+    second.weight = first.weight
+    counts = count_operations(nn.Sequential(first, second), (8,))
+    assert [row.weight_bytes for row in counts.layers] == [4 * 72, 4 * 8]
+
+
+def resnet_counts(side, width, depth, n_classes):
+    """Returns multiplications, additions, comparisons of the CIFAR form in closed form: stages s of width w, side a."""
+    stages = [(width * 2**s, -(-side // 2**s)) for s in range(3)]
+    macs = 27 * width * side**2
+    elements = width * side**2
+    for s, (w, a) in enumerate(stages):
+        first = w if s == 0 else w // 2
+        macs += 9 * a * a * (first * w + (2 * depth - 1) * w * w)
+        elements += 2 * depth * w * a * a
+    sums = sum(depth * w * a * a for w, a in stages)
+    last, a = stages[-1]
+    head = last * n_classes
+    return {
+        "multiplication": macs + elements + last + head,
+        "addition": macs + elements + sums + last * a * a + head,
+        "comparison": elements,
+    }
+
+
+@pytest.mark.parametrize(("side", "width", "depth"), [(32, 16, 3), (28, 8, 1)])
+def test_resnet20_as_a_closed_formula(side, width, depth):
+    network = build_model("resnet20", (3, side, side), 10, {"width": width, "depth": depth})
+    counts = count_operations(network, (3, side, side))
+    assert amounts(counts) == float32(**resnet_counts(side, width, depth, 10))
+
+
+def test_the_published_multiply_accumulates_of_resnet20():
+    # 40.55 M in the convolutions and the linear layer, of He et al.'s network (thop, fvcore: 40.55, 40.6 M).
+    counts = count_operations(build_model("resnet20", (3, 32, 32), 10, {}), (3, 32, 32))
+    macs = sum(row.n("multiplication") for row in counts.layers if row.operator in ("conv", "linear"))
+    assert macs == 40_551_040
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_shipped_networks_store_what_they_pack(name):
+    network = build_model(name, (1, 16, 16), 10, {})
+    counts = count_operations(network, (1, 16, 16))
+    assert counts.weight_bytes == packed_size_bytes(network)
+    assert counts.n("multiplication") > 0
+
+
+def test_the_network_is_left_as_it_was():
+    network = build_model("resnet20", (1, 28, 28), 10, {"width": 4, "depth": 1}).train()
+    network[0][1].eval()
+    modes = [module.training for module in network.modules()]
+    before, state = copy.deepcopy(network.state_dict()), torch.get_rng_state()
+    count_operations(network, (1, 28, 28))
+    assert [module.training for module in network.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_counts_are_values():
+    network = nn.Sequential(shift_conv(), nn.ReLU())
+    counts = count_operations(network, (4, 8, 8))
+    assert count_operations(network, (4, 8, 8)) == counts
+    assert pickle.loads(pickle.dumps(counts)) == counts  # noqa: S301 - made here
+    assert hash(counts) == hash(copy.deepcopy(counts))
+    assert counts.n("comparison") == 6 * 36
+    assert counts.operations[-1] == OperationCount("sign_flip", 12, "int", 6 * 36 * 36)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(0, 2),
+    st.integers(5, 9),
+    st.integers(5, 9),
+)
+def test_terms_are_those_that_a_sum_of_ones_has(groups, c, kernel, stride, padding, height, width):
+    # With ones everywhere, padding included, an output is its number of terms.
+    layer = nn.Conv2d(
+        c * groups, 2 * groups, kernel, stride, padding, groups=groups, bias=False, padding_mode="replicate"
+    )
+    nn.init.ones_(layer.weight)
+    shape = (c * groups, height, width)
+    n_terms = int(layer(torch.ones(1, *shape)).sum())
+    assert amounts(only_row(layer, shape)) == float32(multiplication=n_terms, addition=n_terms)
+
+
+# ------------------------------------------------------------------------------------- integers
+
+
+def test_a_frozen_network_computes_on_integers():
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), shift_conv(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    conv, norm, relu, shift, mean = count_operations(network, (3, 9, 9), activation_bits=8).layers
+    n = 4 * 49 * 27
+    assert amounts(conv) == {("multiplication", 8, "int"): n, ("addition", 32, "int"): n}
+    assert (conv.weight_bytes, conv.read_bytes, conv.written_bytes) == (108 + 4 * 4, 243, 196)
+    assert amounts(norm) == float32(multiplication=196, addition=196)
+    assert (norm.weight_bytes, norm.read_bytes) == (4 * 16, 196)
+    assert amounts(relu) == {("comparison", 8, "int"): 196}
+    n = 6 * 25 * 36
+    assert amounts(shift) == {("shift", 8, "int"): n, ("sign_flip", 8, "int"): n, ("addition", 32, "int"): n}
+    assert (shift.weight_bytes, shift.read_bytes, shift.written_bytes) == (108 + 9, 196, 150)
+    assert amounts(mean) == {("addition", 32, "int"): 150, ("multiplication", 32, "float"): 6}
+
+
+# ------------------------------------------------------------------------------------- tables
+
+
+def test_the_table_has_a_row_a_call_and_sums():
+    counts = count_operations(nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.ReLU()), (3, 32, 32))
+    lines = str(counts).splitlines()
+    assert str(counts) == counts_table(counts)
+    assert lines[0].startswith("| layer | operator | output | multiplications | additions | shifts | comparisons |")
+    assert lines[2] == "| 0 | conv | 8x30x30 | 194,400 | 194,400 | 0 | 0 | 0 | 0 | 864 | 41,088 |"
+    assert lines[4] == "| total |  |  | 194,400 | 194,400 | 0 | 7,200 | 0 | 0 | 864 | 98,688 |"
+    assert len({line.count("|") for line in lines}) == 1
+
+
+# ------------------------------------------------------------------------------------- mistakes
+
+
+class Scale(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return self.gain * x
+
+
+class OwnConv(nn.Conv2d):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (nn.Sequential(nn.ReLU(), Scale()), r"cannot count module '1' \(Scale\), which holds gain: .*Conv2d"),
+        (nn.Sequential(OwnConv(3, 4, 3)), r"cannot count module '0' \(OwnConv\), which holds weight, bias"),
+        (nn.Sequential(nn.ConvTranspose2d(3, 4, 3)), r"cannot count module '0' \(ConvTranspose2d\)"),
+        (nn.Sequential(nn.ReLU(), nn.Sigmoid()), r"cannot count the function 'sigmoid' that module '1' calls: .*ReLU6"),
+        (Apply(torch.exp), r"cannot count the function 'exp' that the network calls"),
+        (nn.BatchNorm2d(3, track_running_stats=False), "without running statistics"),
+        (nn.Sequential(nn.Conv2d(5, 4, 3)), r"the network fails on a sample of shape \(3, 8, 8\).*RuntimeError"),
+        (nn.Conv2d(3, 4, 3, device="meta"), "'weight' is on the meta device"),
+    ],
+)
+def test_what_cannot_be_counted_is_named(network, message):
+    modes = [module.training for module in network.modules()]
+    with pytest.raises(InputError, match=message):
+        count_operations(network, (3, 8, 8))
+    assert [module.training for module in network.modules()] == modes
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+
+
+@pytest.mark.parametrize("shape", [(), (3, 0, 8), (3, -1), (3.0, 8, 8), 8])
+def test_shapes_that_are_none(shape):
+    with pytest.raises(InputError, match="input_shape must be one sample's shape"):
+        count_operations(nn.ReLU(), shape)
+
+
+@pytest.mark.parametrize("bits", [0, 33, 8.0])
+def test_bits_that_are_none(bits):
+    with pytest.raises(InputError, match="activation_bits must be None or a whole number from 1 to 32"):
+        count_operations(nn.ReLU(), (3,), activation_bits=bits)
