@@ -7,13 +7,17 @@ forward, eq. 5 and 6 the gradients), and the annealed form, from the l2 to the l
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dsnn_hpo.errors import KernelError
 from dsnn_hpo.kernels import _adder_reference as reference
-from dsnn_hpo.kernels._ops import LIBRARY, require_float, require_together
+from dsnn_hpo.kernels import _library
+from dsnn_hpo.kernels._implementation import Implementation, current_implementation
+from dsnn_hpo.kernels._ops import LIBRARY, pointer, require_float, require_memory, require_together
 from dsnn_hpo.kernels.conv2d import Geometry
 
 Pair = int | tuple[int, int]
@@ -153,14 +157,63 @@ def _geometry(stride: list[int], padding: list[int], dilation: list[int]) -> Geo
     return Geometry((stride[0], stride[1]), (padding[0], padding[1]), (dilation[0], dilation[1]))
 
 
+class _Adder(ctypes.Structure):
+    _fields_ = [
+        *[(n, ctypes.c_void_p) for n in ("x", "weight", "grad", "output")],
+        *[(n, ctypes.c_int32) for n in ("n_images", "in_h", "in_w", "in_channels", "out_h", "out_w", "out_channels")],
+        *[(n, ctypes.c_int32) for n in ("kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w")],
+        *[(n, ctypes.c_int32) for n in ("pad_h", "pad_w", "groups")],
+        ("exponent", ctypes.c_float),
+    ]
+
+
+def _compiled(exponent: float, *tensors: Tensor) -> ctypes.CDLL | None:
+    """Returns the library if it should compute on these tensors; None for the reference."""
+    loaded = _library.compiled_library()
+    if loaded is None or (exponent == 1 and all(t.dtype is torch.float32 and t.device.type == "cpu" for t in tensors)):
+        return loaded
+    if current_implementation() is Implementation.COMPILED:
+        raise KernelError(
+            "adder_conv2d: the compiled kernel takes float32 tensors on the CPU and exponent 1, not "
+            + ", ".join(f"{t.dtype} on {t.device}" for t in tensors)
+            + f" and {exponent}"
+        )
+    return None
+
+
+def _run(function: Any, x: Tensor, weight: Tensor, grad: Tensor | None, shape: torch.Size, arguments: Any) -> Tensor:
+    """Returns what a compiled function writes, laid out as x: the output of ``shape``, or the gradient of x."""
+    *geometry, groups, exponent = arguments
+    last, filters = x.contiguous(memory_format=torch.channels_last), weight.contiguous()
+    grad = None if grad is None else grad.contiguous(memory_format=torch.channels_last)
+    written = shape if grad is None else x.shape
+    output = torch.empty(written, dtype=torch.float32, memory_format=torch.channels_last)
+    n, channels, height, width = x.shape
+    description = _Adder(
+        last.data_ptr(), filters.data_ptr(), pointer(grad), output.data_ptr(),
+        n, height, width, channels, *shape[2:], shape[1], *weight.shape[2:],
+        *geometry[0], *geometry[2], *geometry[1], groups, exponent,
+    )  # fmt: skip
+    require_memory(function(ctypes.byref(description), _library.n_threads()))
+    return output.contiguous(memory_format=_memory_format(x))
+
+
 def _adder_conv2d(x: Tensor, weight: Tensor, *arguments: Any) -> Tensor:
-    return adder_conv2d_reference(x, weight, *arguments)
+    *geometry, groups, exponent = arguments
+    shape = _checked(x, weight, _geometry(*geometry), groups, exponent)
+    loaded = _compiled(exponent, x, weight)
+    if loaded is None or not shape.numel():
+        return adder_conv2d_reference(x, weight, *arguments)
+    return _run(loaded.dsnn_adder_forward, x, weight, None, shape, arguments)
 
 
 def _adder_conv2d_grad_input(grad: Tensor, x: Tensor, weight: Tensor, *arguments: Any) -> Tensor:
     *geometry, groups, exponent = arguments
     if not grad.numel():
         return torch.zeros_like(x, memory_format=_memory_format(x))
+    loaded = _compiled(exponent, grad, x, weight)
+    if loaded is not None:
+        return _run(loaded.dsnn_adder_grad_input, x, weight, grad, grad.shape, arguments)
     grad_x = reference.grad_input(grad, x, weight, _geometry(*geometry), groups, exponent)
     return grad_x.contiguous(memory_format=_memory_format(x))
 

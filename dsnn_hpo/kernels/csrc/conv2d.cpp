@@ -1,11 +1,11 @@
 // A convolution by itself: pads its input image by image and lets the instruction set's kernel do the rest.
-#include <atomic>
 #include <cstring>
 #include <new>
 
 #include "conv.hpp"
 #include "dsnn_kernels.h"
 #include "isa.hpp"
+#include "parallel.hpp"
 
 namespace dsnn {
 namespace {
@@ -107,22 +107,6 @@ void run_images(const DsnnConv2d& d, const Padded& p, int64_t first, int64_t end
 // Part `part` of `n_parts` of the images, each of them whole.
 void run_part(const DsnnConv2d& d, const Padded& p, int part, int n_parts) {
   run_images(d, p, int64_t{d.n_images} * part / n_parts, int64_t{d.n_images} * (part + 1) / n_parts);
-}
-
-// Calls work(part) for all parts, each in a thread of its own; returns whether there was memory for it.
-template <typename Work>
-bool in_parallel(int n_parts, const Work& work) {
-  std::atomic<bool> has_memory{true};
-#pragma omp parallel for num_threads(n_parts) schedule(static)
-  for (int part = 0; part < n_parts; ++part) {
-    // An exception must not leave a parallel region.
-    try {
-      work(part);
-    } catch (const std::bad_alloc&) {
-      has_memory = false;
-    }
-  }
-  return has_memory;
 }
 
 // Few images: the threads share each of them.

@@ -66,6 +66,22 @@ typedef struct {
 // Returns 0, or 2 where there was no memory (the output is then undefined).
 DSNN_API int32_t dsnn_conv2d(const DsnnConv2d* conv, int32_t n_threads);
 
+// An adder layer; see adder.hpp for the arithmetic. All tensors are float32 and contiguous: images NHWC, the weight (row,
+// channel of the group, tap). Pixels of padding hold 0.
+typedef struct {
+  const float* x;
+  const float* weight;
+  const float* grad;  // of the output; null in the forward pass
+  float* output;      // the output, or the gradient of x
+  int32_t n_images, in_h, in_w, in_channels, out_h, out_w, out_channels;
+  int32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_h, pad_w, groups;
+  float exponent;
+} DsnnAdder;
+
+// Return 0, or 2 where there was no memory (the output is then undefined).
+DSNN_API int32_t dsnn_adder_forward(const DsnnAdder* adder, int32_t n_threads);
+DSNN_API int32_t dsnn_adder_grad_input(const DsnnAdder* adder, int32_t n_threads);
+
 // y[m][n] = float(sum_k q[m][k] * w[n][k]) * scale[n] * row_scale[m] + bias[n], x quantised row by row to
 // q = clamp(round(x * (127 / max|x|)), -127, 127), row_scale = max|x| / 127. Returns 0, or 1 where x has NaN or infinity,
 // or 2 where there was no memory (y is then undefined). x is (m, k), y (m, n), both contiguous; bias may be null.

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "adder.hpp"
 #include "conv.hpp"
 #include "quantise.hpp"
 #include "spatial_shift.hpp"
@@ -23,6 +24,7 @@ struct Isa {
   bool (*quantise_row)(const float* x, int k, uint8_t* q, float* scale);
   Steps steps;
   void (*move_pixels)(const PixelMove& move);
+  AdderKernels adder;
 };
 
 extern const Isa kPortable;

@@ -15,9 +15,10 @@
 #include "steps.inl"
 #include "lanes_avx2.inl"
 #include "spatial_shift.inl"
+#include "adder.inl"
 
 namespace dsnn {
 
-const Isa kAvx2 = {"avx2", kQuantise, conv, float_linear, quantise_row, kSteps, move_pixels};
+const Isa kAvx2 = {"avx2", kQuantise, conv, float_linear, quantise_row, kSteps, move_pixels, kAdder};
 
 }  // namespace dsnn

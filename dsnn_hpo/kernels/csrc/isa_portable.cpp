@@ -17,6 +17,6 @@
 
 namespace dsnn {
 
-const Isa kPortable = {"portable", kQuantise, conv, float_linear, quantise_row, kSteps, move_pixels};
+const Isa kPortable = {"portable", kQuantise, conv, float_linear, quantise_row, kSteps, move_pixels, kAdder};
 
 }  // namespace dsnn

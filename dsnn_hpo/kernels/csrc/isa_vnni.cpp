@@ -14,9 +14,10 @@
 #include "steps.inl"
 #include "lanes_avx512.inl"
 #include "spatial_shift.inl"
+#include "adder.inl"
 
 namespace dsnn {
 
-const Isa kAvx512Vnni = {"avx512vnni", kQuantise, conv, float_linear, quantise_row, kSteps, move_pixels};
+const Isa kAvx512Vnni = {"avx512vnni", kQuantise, conv, float_linear, quantise_row, kSteps, move_pixels, kAdder};
 
 }  // namespace dsnn

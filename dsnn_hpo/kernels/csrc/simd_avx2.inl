@@ -159,6 +159,41 @@ DSNN_INLINE Floats multiply_add(Floats acc, Floats a, Floats b) {
   return {_mm256_fmadd_ps(a.lo, b.lo, acc.lo), _mm256_fmadd_ps(a.hi, b.hi, acc.hi)};
 }
 
+// Tiles of adder layers: pixels by one block of 16 lanes, by two blocks, and in the input gradient.
+constexpr int kAdderTile = 5, kAdderPairTile = 0, kAdderGradTile = 3;
+
+DSNN_INLINE Floats sub(Floats a, Floats b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
+DSNN_INLINE Floats magnitude(Floats v) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  return {_mm256_andnot_ps(sign, v.lo), _mm256_andnot_ps(sign, v.hi)};
+}
+// A constant that the compiler does not know.
+DSNN_INLINE Floats hidden(Floats v) {
+  __asm__("" : "+x"(v.lo));
+  return {v.lo, v.lo};
+}
+// a + b and a - b by the unit that multiplies; `ones` are hidden
+DSNN_INLINE Floats add_on_multiplier(Floats a, Floats b, Floats ones) {
+  return {_mm256_fmadd_ps(b.lo, ones.lo, a.lo), _mm256_fmadd_ps(b.hi, ones.hi, a.hi)};
+}
+DSNN_INLINE Floats sub_on_multiplier(Floats a, Floats b, Floats ones) {
+  return {_mm256_fnmadd_ps(b.lo, ones.lo, a.lo), _mm256_fnmadd_ps(b.hi, ones.hi, a.hi)};
+}
+// v limited to -1 to 1; -1 for NaN
+DSNN_INLINE Floats clip(Floats v, Floats ones) { return minimum(maximum(v, sub(zero_floats(), ones)), ones); }
+// v, but NaN where x is
+DSNN_INLINE Floats keep_nan(Floats v, Floats x) {
+  return {_mm256_blendv_ps(v.lo, x.lo, _mm256_cmp_ps(x.lo, x.lo, _CMP_UNORD_Q)),
+          _mm256_blendv_ps(v.hi, x.hi, _mm256_cmp_ps(x.hi, x.hi, _CMP_UNORD_Q))};
+}
+// The sum of 16 values, halves added to halves.
+DSNN_INLINE float sum_of(Floats v) {
+  const __m256 eight = _mm256_add_ps(v.lo, v.hi);
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
 // What it takes to build a float32 from a code: the exponent's field of magnitude 0, and whether that is zero instead.
 struct FloatDecoder {
   __m256i first, keeps_zero;

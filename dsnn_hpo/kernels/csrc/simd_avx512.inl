@@ -138,6 +138,31 @@ DSNN_INLINE Floats zero_floats() { return _mm512_setzero_ps(); }
 // acc + a * b; in one rounding or two
 DSNN_INLINE Floats multiply_add(Floats acc, Floats a, Floats b) { return _mm512_fmadd_ps(a, b, acc); }
 
+// Tiles of adder layers: pixels by one block of 16 lanes, by two blocks, and in the input gradient.
+constexpr int kAdderTile = 16, kAdderPairTile = 10, kAdderGradTile = 12;
+
+DSNN_INLINE Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
+DSNN_INLINE Floats magnitude(Floats v) { return _mm512_abs_ps(v); }
+// A constant that the compiler does not know.
+DSNN_INLINE Floats hidden(Floats v) {
+  __asm__("" : "+v"(v));
+  return v;
+}
+// a + b and a - b by the unit that multiplies; `ones` are hidden
+DSNN_INLINE Floats add_on_multiplier(Floats a, Floats b, Floats ones) { return _mm512_fmadd_ps(b, ones, a); }
+DSNN_INLINE Floats sub_on_multiplier(Floats a, Floats b, Floats ones) { return _mm512_fnmadd_ps(b, ones, a); }
+// v limited to -1 to 1; 1 for NaN
+DSNN_INLINE Floats clip(Floats v, Floats ones) { return _mm512_range_ps(v, ones, 2); }
+// v, but NaN where x is
+DSNN_INLINE Floats keep_nan(Floats v, Floats x) { return _mm512_mask_mov_ps(v, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x); }
+// The sum of 16 values, halves added to halves.
+DSNN_INLINE float sum_of(Floats v) {
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
 // The float32 value of every code.
 struct FloatDecoder {
   __m512 table[4];

@@ -158,6 +158,28 @@ DSNN_INLINE Floats zero_floats() { return Floats{}; }
 // acc + a * b; in one rounding or two
 DSNN_INLINE Floats multiply_add(Floats acc, Floats a, Floats b) { return acc + a * b; }
 
+// Tiles of adder layers: pixels by one block of 16 lanes, by two blocks, and in the input gradient.
+constexpr int kAdderTile = 2, kAdderPairTile = 0, kAdderGradTile = 1;
+
+DSNN_INLINE Floats sub(Floats a, Floats b) { return a - b; }
+DSNN_INLINE Floats magnitude(Floats v) { return (Floats)((Ints)v & 0x7fffffff); }
+// Tricks of vector instructions.
+DSNN_INLINE Floats hidden(Floats v) { return v; }
+DSNN_INLINE Floats add_on_multiplier(Floats a, Floats b, Floats) { return a + b; }
+DSNN_INLINE Floats sub_on_multiplier(Floats a, Floats b, Floats) { return a - b; }
+// v limited to -1 to 1; 1 for NaN
+DSNN_INLINE Floats clip(Floats v, Floats ones) { return minimum(maximum(v, -ones), ones); }
+// v, but NaN where x is
+DSNN_INLINE Floats keep_nan(Floats v, Floats x) { return x == x ? v : x; }
+// The sum of 16 values, halves added to halves.
+DSNN_INLINE float sum_of(Floats v) {
+  float values[16];
+  __builtin_memcpy(values, &v, 64);
+  for (int half = 8; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) values[i] += values[i + half];
+  return values[0];
+}
+
 // The float32 value of every code.
 struct FloatDecoder {
   const float* values;

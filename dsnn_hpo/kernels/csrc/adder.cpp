@@ -1,0 +1,302 @@
+// Adder layers: pads images, lays weights out for the kernels, and divides the work.
+//
+// The forward pass and the input gradient are one sweep each: every target pixel sums over taps of a source, which is the
+// input, or the output's gradient. With a stride, input pixels see different taps: those that see the same ones are a sweep.
+#include "adder.hpp"
+
+#include <cstring>
+#include <vector>
+
+#include "conv.hpp"
+#include "dsnn_kernels.h"
+#include "isa.hpp"
+#include "parallel.hpp"
+
+namespace dsnn {
+namespace {
+
+constexpr int64_t kHeldBytes = 128 * 1024;  // of padded images that one thread holds at a time
+constexpr int64_t kSourceFloats = 1 << 15;  // of the source that all blocks of lanes read before the next ones
+
+struct Tap {
+  int32_t y, x;  // in the source, of the sweep's first pixel
+  int32_t index;  // in the weight
+};
+
+// Target pixel (first_y + u * step_y, first_x + v * step_x) sums over the taps at (u * source_step_y, v * source_step_x).
+struct Sweep {
+  int32_t first_y, first_x, step_y, step_x, n_y, n_x, source_step_y, source_step_x;
+  std::vector<Tap> taps;
+  std::vector<AdderRun> runs;
+  std::vector<float> weight, lane_sums;  // a group: blocks of 16 lanes
+};
+
+// Source and target of all sweeps.
+struct Task {
+  const float* source;
+  int32_t source_h, source_w, source_channels;
+  float* target;
+  const float* x;  // gradient: as the target; else null
+  int32_t target_h, target_w, target_channels;
+  int32_t n_images, groups, n_lanes, n_channels;  // lanes and source channels of a group
+  int64_t lane_stride, channel_stride;            // in the weight
+  bool depthwise;
+  float exponent;
+  int32_t top, left, bottom, right;  // padding of the source
+  int64_t pixel, row, image;         // floats of the padded source
+  std::vector<Sweep> sweeps;
+
+  bool is_gradient() const { return x != nullptr; }
+  bool is_padded() const { return top || left || bottom || right; }
+  bool has_sums() const { return !is_gradient() && !depthwise && exponent == 1.0f; }
+  int64_t padded_rows() const { return int64_t{source_h} + top + bottom; }
+  int64_t row_sums() const { return row / n_channels; }
+};
+
+Sweep forward_sweep(const DsnnAdder& d) {
+  Sweep s{0, 0, 1, 1, d.out_h, d.out_w, d.stride_h, d.stride_w, {}, {}, {}, {}};
+  for (int32_t i = 0; i < d.kernel_h; ++i)
+    for (int32_t j = 0; j < d.kernel_w; ++j)
+      s.taps.push_back({i * d.dilation_h - d.pad_h, j * d.dilation_w - d.pad_w, i * d.kernel_w + j});
+  return s;
+}
+
+// The input pixels whose coordinates are (y, x) modulo the stride: tap (i, j) of output pixel (p, q) reads input pixel
+// (p * stride_h + i * dilation_h - pad_h, ..). Backwards, so that neighbours in memory follow each other.
+Sweep gradient_sweep(const DsnnAdder& d, int32_t y, int32_t x) {
+  Sweep s{y, x, d.stride_h, d.stride_w, (d.in_h - y + d.stride_h - 1) / d.stride_h, (d.in_w - x + d.stride_w - 1) / d.stride_w,
+          1, 1, {}, {}, {}, {}};
+  for (int32_t i = d.kernel_h - 1; i >= 0; --i)
+    for (int32_t j = d.kernel_w - 1; j >= 0; --j) {
+      const int32_t p = y + d.pad_h - i * d.dilation_h, q = x + d.pad_w - j * d.dilation_w;
+      if (p % d.stride_h == 0 && q % d.stride_w == 0) s.taps.push_back({p / d.stride_h, q / d.stride_w, i * d.kernel_w + j});
+    }
+  return s;
+}
+
+int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }
+
+void set_padding(Task& t) {
+  for (const Sweep& s : t.sweeps)
+    for (const Tap& tap : s.taps) {
+      t.top = larger(t.top, -tap.y);
+      t.left = larger(t.left, -tap.x);
+      t.bottom = larger(t.bottom, tap.y + (s.n_y - 1) * s.source_step_y - (t.source_h - 1));
+      t.right = larger(t.right, tap.x + (s.n_x - 1) * s.source_step_x - (t.source_w - 1));
+    }
+  t.pixel = t.source_channels;
+  t.row = t.pixel * (int64_t{t.source_w} + t.left + t.right);
+  t.image = t.row * t.padded_rows();
+}
+
+void set_runs(const Task& t, Sweep& s) {
+  const bool joins = !t.depthwise && t.groups == 1;
+  const Tap* before = nullptr;
+  for (const Tap& tap : s.taps) {
+    if (joins && before && tap.y == before->y && tap.x == before->x + 1)
+      s.runs.back().length += t.n_channels;
+    else
+      s.runs.push_back({(tap.y + t.top) * t.row + (tap.x + t.left) * t.pixel, t.n_channels});
+    before = &tap;
+  }
+}
+
+// [group][block][tap][channel][16 lanes]; of the lanes the sums in the forward pass, NaN where a weight is in the gradient.
+void set_weight(const Task& t, const float* weight, int64_t n_taps, Sweep& s) {
+  const int64_t n_blocks = (t.n_lanes + 15) / 16, n_columns = static_cast<int64_t>(s.taps.size()) * t.n_channels;
+  s.weight.assign(t.groups * n_blocks * n_columns * 16, 0.0f);
+  s.lane_sums.assign(t.groups * n_blocks * 16, 0.0f);
+  const int64_t group_size = int64_t{t.n_lanes} * t.n_channels * n_taps;
+  for (int64_t lane = 0; lane < int64_t{t.groups} * t.n_lanes; ++lane) {
+    const int64_t group = lane / t.n_lanes, in_group = lane % t.n_lanes, block = group * n_blocks + in_group / 16;
+    const float* from = weight + group * group_size + in_group * t.lane_stride;
+    float* to = s.weight.data() + block * n_columns * 16 + in_group % 16;
+    double sum = 0.0;
+    for (const Tap& tap : s.taps)
+      for (int64_t channel = 0; channel < t.n_channels; ++channel, to += 16) {
+        *to = from[channel * t.channel_stride + tap.index];
+        sum += t.is_gradient() ? (*to != *to ? *to : 0.0f) : *to;
+      }
+    s.lane_sums[block * 16 + in_group % 16] = static_cast<float>(sum);
+  }
+}
+
+Task task_of(const DsnnAdder& d, bool is_gradient) {
+  const int32_t n_rows = d.out_channels / d.groups, n_channels = d.in_channels / d.groups;
+  const int64_t n_taps = int64_t{d.kernel_h} * d.kernel_w, row_size = n_channels * n_taps;
+  Task t{};
+  t.n_images = d.n_images, t.exponent = d.exponent;
+  t.depthwise = n_rows == 1 && n_channels == 1 && d.groups > 1;
+  t.groups = t.depthwise ? 1 : d.groups;
+  if (is_gradient) {
+    t.source = d.grad, t.source_h = d.out_h, t.source_w = d.out_w, t.source_channels = d.out_channels;
+    t.target = d.output, t.target_h = d.in_h, t.target_w = d.in_w, t.target_channels = d.in_channels;
+    t.x = d.x, t.n_lanes = n_channels, t.n_channels = n_rows, t.lane_stride = n_taps, t.channel_stride = row_size;
+    for (int32_t y = 0; y < d.stride_h && y < d.in_h; ++y)
+      for (int32_t x = 0; x < d.stride_w && x < d.in_w; ++x) t.sweeps.push_back(gradient_sweep(d, y, x));
+  } else {
+    t.source = d.x, t.source_h = d.in_h, t.source_w = d.in_w, t.source_channels = d.in_channels;
+    t.target = d.output, t.target_h = d.out_h, t.target_w = d.out_w, t.target_channels = d.out_channels;
+    t.n_lanes = n_rows, t.n_channels = n_channels, t.lane_stride = row_size, t.channel_stride = n_taps;
+    t.sweeps.push_back(forward_sweep(d));
+  }
+  if (t.depthwise) t.n_lanes = d.groups, t.lane_stride = n_taps;
+  set_padding(t);
+  for (Sweep& s : t.sweeps) {
+    set_runs(t, s);
+    set_weight(t, d.weight, n_taps, s);
+  }
+  return t;
+}
+
+// Images whose padded source, and the sums of whose pixels, are at hand.
+struct Held {
+  const float* source;
+  const float* sums;
+  int64_t first, n;
+};
+
+// Copies row `row` of image `image` with its padding, and sums its pixels, a group each.
+void prepare_row(const Task& t, int64_t image, int64_t row, float* padded, float* sums) {
+  const bool is_inside = row >= t.top && row < t.top + t.source_h;
+  const float* from = t.source + ((image * t.source_h) + (row - t.top)) * t.source_w * t.pixel;
+  if (t.is_padded()) {
+    const int64_t n_left = t.left * t.pixel, n_inside = is_inside ? t.source_w * t.pixel : 0;
+    std::memset(padded, 0, sizeof(float) * static_cast<size_t>(n_left));
+    if (is_inside) std::memcpy(padded + n_left, from, sizeof(float) * static_cast<size_t>(n_inside));
+    std::memset(padded + n_left + n_inside, 0, sizeof(float) * static_cast<size_t>(t.row - n_left - n_inside));
+    from = padded;
+  }
+  if (t.has_sums()) isa().adder.sums(from, t.row_sums(), t.n_channels, sums);
+}
+
+// Rows [first, end) of the padded rows of held images; `padded` and `sums` begin at the first image.
+void prepare(const Task& t, int64_t first_image, int64_t first, int64_t end, float* padded, float* sums) {
+  for (int64_t i = first; i < end; ++i)
+    prepare_row(t, first_image + i / t.padded_rows(), i % t.padded_rows(), padded + (t.is_padded() ? i * t.row : 0),
+                sums + (t.has_sums() ? i * t.row_sums() : 0));
+}
+
+// Room for n padded images in slot 3 and for their sums in slot 1, as far as they are needed.
+float* room_for_padded(const Task& t, int64_t n) {
+  return t.is_padded() ? reinterpret_cast<float*>(scratch(3, 4 * n * t.image)) : nullptr;
+}
+float* room_for_sums(const Task& t, int64_t n) {
+  return t.has_sums() ? reinterpret_cast<float*>(scratch(1, 4 * n * t.padded_rows() * t.row_sums())) : nullptr;
+}
+
+// What the kernels need to know of some pixels of a sweep.
+struct Tables {
+  int64_t* source_at;
+  int64_t* target_at;
+  float* sums;
+};
+
+void fill(const Task& t, const Sweep& s, int64_t first, int64_t end, const Tables& tables) {
+  const int64_t x0 = first % s.n_x, row0 = first / s.n_x;
+  int64_t x = x0, y = row0 % s.n_y, image = row0 / s.n_y;
+  for (int64_t i = 0; i < end - first; ++i) {
+    tables.source_at[i] = image * t.image + y * s.source_step_y * t.row + x * s.source_step_x * t.pixel;
+    tables.target_at[i] =
+        ((image * t.target_h + s.first_y + y * s.step_y) * t.target_w + s.first_x + x * s.step_x) * t.target_channels;
+    if (++x < s.n_x) continue;
+    x = 0;
+    if (++y < s.n_y) continue;
+    y = 0, ++image;
+  }
+}
+
+// The sum of everything that group `group` of a pixel sees, from the sums of its pixels.
+void sum_patches(const Task& t, const Sweep& s, const Held& held, int64_t group, int64_t n, const Tables& tables) {
+  for (int64_t i = 0; i < n; ++i) {
+    float sum = 0.0f;
+    for (const Tap& tap : s.taps)
+      sum += held.sums[(tables.source_at[i] + (tap.y + t.top) * t.row + (tap.x + t.left) * t.pixel) / t.n_channels + group];
+    tables.sums[i] = sum;
+  }
+}
+
+// Pixels [first, end) of a sweep over the held images.
+void run_pixels(const Task& t, const Sweep& s, const Held& held, int64_t first, int64_t end, const Tables& tables) {
+  const AdderKernels& kernels = isa().adder;
+  const auto kernel = t.depthwise ? (t.is_gradient() ? kernels.depthwise_grad_input : kernels.depthwise_forward)
+                                  : (t.is_gradient() ? kernels.grad_input : kernels.forward);
+  const int64_t n_blocks = (t.n_lanes + 15) / 16;
+  fill(t, s, first, end, tables);
+  Adder a{};
+  a.source_at = tables.source_at, a.target_at = tables.target_at, a.n_pixels = end - first;
+  a.runs = s.runs.data(), a.n_runs = static_cast<int32_t>(s.runs.size());
+  a.n_columns = static_cast<int64_t>(s.taps.size()) * t.n_channels, a.n_lanes = t.n_lanes;
+  a.pixel_sums = tables.sums, a.exponent = t.exponent;
+  const int64_t target = held.first * t.target_h * t.target_w * t.target_channels;
+  for (int64_t group = 0; group < t.groups; ++group) {
+    if (t.has_sums()) sum_patches(t, s, held, group, end - first, tables);
+    a.source = held.source + group * t.n_channels;
+    a.target = t.target + target + group * t.n_lanes;
+    a.x = t.is_gradient() ? t.x + target + group * t.n_lanes : nullptr;
+    a.weight = s.weight.data() + group * n_blocks * a.n_columns * 16;
+    a.lane_sums = s.lane_sums.data() + group * n_blocks * 16;
+    kernel(a);
+  }
+}
+
+// Part `part` of `n_parts` of the pixels of the held images.
+void run_held(const Task& t, const Held& held, int part, int n_parts) {
+  const int64_t wanted = kSourceFloats / t.pixel, n_taken = wanted < 128 ? 128 : wanted > 2048 ? 2048 : wanted;
+  int64_t* at = reinterpret_cast<int64_t*>(scratch(2, n_taken * 20));
+  const Tables tables{at, at + n_taken, reinterpret_cast<float*>(at + 2 * n_taken)};
+  for (const Sweep& s : t.sweeps) {
+    const int64_t n_pixels = held.n * s.n_y * s.n_x, end = n_pixels * (part + 1) / n_parts;
+    for (int64_t first = n_pixels * part / n_parts; first < end; first += n_taken)
+      run_pixels(t, s, held, first, end - first < n_taken ? end : first + n_taken, tables);
+  }
+}
+
+// Images [first, end), a few at a time, in this thread.
+void run_images(const Task& t, int64_t first, int64_t end) {
+  const int64_t n_wanted = kHeldBytes / (4 * t.image), n_held = n_wanted < 1 ? 1 : n_wanted;
+  float* padded = room_for_padded(t, n_held);
+  float* sums = room_for_sums(t, n_held);
+  for (int64_t i = first; i < end; i += n_held) {
+    const int64_t n = end - i < n_held ? end - i : n_held;
+    prepare(t, i, 0, n * t.padded_rows(), padded, sums);
+    run_held(t, {padded ? padded : t.source + i * t.image, sums, i, n}, 0, 1);
+  }
+}
+
+// Few images: the threads share each of them.
+bool run_shared(const Task& t, int n_threads) {
+  float* padded = room_for_padded(t, t.n_images);
+  float* sums = room_for_sums(t, t.n_images);
+  const int64_t n_rows = t.n_images * t.padded_rows();
+  in_parallel(n_threads, [&](int part) {
+    prepare(t, 0, n_rows * part / n_threads, n_rows * (part + 1) / n_threads, padded, sums);
+  });
+  const Held held{padded ? padded : t.source, sums, 0, t.n_images};
+  return in_parallel(n_threads, [&](int part) { run_held(t, held, part, n_threads); });
+}
+
+int32_t run(const DsnnAdder& d, bool is_gradient, int n_threads) {
+  try {
+    const Task t = task_of(d, is_gradient);
+    const int64_t n_terms = int64_t{d.n_images} * d.out_h * d.out_w * d.out_channels * (d.in_channels / d.groups) * d.kernel_h * d.kernel_w;
+    if (n_threads <= 1 || n_terms < kParallelWork) {
+      run_images(t, 0, t.n_images);
+      return 0;
+    }
+    const int64_t n = t.n_images;
+    const bool has_memory = n < 2 * n_threads ? run_shared(t, n_threads) : in_parallel(n_threads, [&](int part) {
+      run_images(t, n * part / n_threads, n * (part + 1) / n_threads);
+    });
+    return has_memory ? 0 : kNoMemory;
+  } catch (const std::bad_alloc&) {
+    return kNoMemory;
+  }
+}
+
+}  // namespace
+}  // namespace dsnn
+
+int32_t dsnn_adder_forward(const DsnnAdder* adder, int32_t n_threads) { return dsnn::run(*adder, false, n_threads); }
+
+int32_t dsnn_adder_grad_input(const DsnnAdder* adder, int32_t n_threads) { return dsnn::run(*adder, true, n_threads); }
