@@ -10,7 +10,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dsnn_hpo.errors import InputError
+from dsnn_hpo.errors import DsnnHpoError, InputError
 from dsnn_hpo.operators import _work_of_functions as functions
 from dsnn_hpo.operators import _work_of_layers as layers
 from dsnn_hpo.operators._blank_pass import run_blank_sample
@@ -140,7 +140,7 @@ def count_operations(
     try:
         with _watched(network, recorder), _FunctionMode(recorder):
             run_blank_sample(network, shape)
-    except InputError:
+    except DsnnHpoError:
         raise
     except Exception as error:
         raise InputError(
@@ -186,6 +186,11 @@ class _Recorder:
         self._layer: nn.Module | None = None
         self._weights_read: set[Tensor] = set()
 
+    @property
+    def is_between_layers(self) -> bool:
+        """Returns whether the network is running, and none of the layers that are counted as a whole."""
+        return bool(self._callers) and self._layer is None
+
     def enter(self, name: str, module: nn.Module) -> None:
         """Takes note that a module is called."""
         self._callers.append(name)
@@ -214,7 +219,7 @@ class _Recorder:
     def function(self, overload: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Takes note of a function that was called; inside a layer it is part of that."""
         aten_name = overload._schema.name.removeprefix("aten::")
-        if not self._callers or self._layer is not None or functions.is_free(aten_name):
+        if not self.is_between_layers or functions.is_free(aten_name):
             return
         output = result[0] if isinstance(result, tuple | list) else result
         function = functions.function_of(aten_name)
@@ -277,8 +282,15 @@ class _FunctionMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._recorder = recorder
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        self._recorder.function(func, args, kwargs or {}, result)
+        kwargs = kwargs or {}
+        if self._recorder.is_between_layers:
+            # In inference mode functions made of others arrive whole, not as what they are made of.
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        result = func(*args, **kwargs)
+        self._recorder.function(func, args, kwargs, result)
         return result
 
 

@@ -289,6 +289,15 @@ def test_the_network_is_left_as_it_was():
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
+@pytest.mark.parametrize("name", ["mlp", "resnet20", "vgg11"])
+def test_inference_mode_changes_nothing(name):
+    network = build_model(name, (3, 16, 16), 10, {})
+    counts = count_operations(network, (3, 16, 16))
+    with torch.inference_mode():
+        assert count_operations(network, (3, 16, 16)) == counts
+        assert count_operations(build_model(name, (3, 16, 16), 10, {}), (3, 16, 16)) == counts
+
+
 def test_counts_are_values():
     network = nn.Sequential(shift_conv(), nn.ReLU())
     counts = count_operations(network, (4, 8, 8))
