@@ -17,7 +17,7 @@ from dsnn_hpo.errors import DsnnHpoError, ExperimentError, InputError, ModelErro
 from dsnn_hpo.evaluation import Task, add_import_paths, output_shape
 from dsnn_hpo.experiment.config import ExperimentConfig
 from dsnn_hpo.models import InputShape
-from dsnn_hpo.search_space import ModelFacts, load_search_space, plain
+from dsnn_hpo.search_space import ModelFacts, check_fixed, load_search_space, plain
 from dsnn_hpo.tracking import check_uri
 from dsnn_hpo.trial import OBJECTIVES, Config, Objective
 
@@ -76,8 +76,10 @@ def build(config: ExperimentConfig, space_file: Path | None = None) -> Experimen
         facts = _model_facts(config, dataset)
         # A network that cannot be built at all is the task's fault, not the search space's.
         facts.n_convolutions({})
+    with _at(config, "fixed"):
+        check_fixed(config.fixed, facts)
     with _at(config, "search_space"):
-        space = load_search_space(space_file or config.space_path, facts, config.seed)
+        space = load_search_space(space_file or config.space_path, facts, config.seed, config.fixed)
         _check_settled_once(config, space)
     # Broken kernels stop the run here, not in each trial.
     kernels.isa()

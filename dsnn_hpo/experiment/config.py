@@ -19,7 +19,7 @@ from dsnn_hpo.journal import Header
 from dsnn_hpo.optimizers import OptimizerConfig
 from dsnn_hpo.search_space import find_space, read_yaml
 from dsnn_hpo.tracking import TrackingConfig
-from dsnn_hpo.trial import OBJECTIVES, Fidelity
+from dsnn_hpo.trial import OBJECTIVES, Fidelity, Scalar
 
 
 class FidelityConfig(BaseModel):
@@ -86,7 +86,13 @@ class ExperimentConfig(BaseModel):
     )
     task: TaskConfig
     search_space: str = Field(
-        description="a file in ConfigSpace's YAML, relative to this one, or the name of a shipped space: dsnn, dsnn_paper"
+        description="a file in ConfigSpace's YAML, relative to this one, or the name of a shipped space: "
+        "dsnn, dsnn_paper, hybrid, operator"
+    )
+    fixed: dict[str, Scalar] = Field(
+        default_factory=dict,
+        description="hyperparameters with the values that all configurations have, e.g. {operator: adder}; none that "
+        "the search space searches",
     )
     objectives: Annotated[
         tuple[Annotated[str, AfterValidator(_known_objective)], ...], AfterValidator(_all_different)

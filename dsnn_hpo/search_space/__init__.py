@@ -9,7 +9,7 @@ from dsnn_hpo.search_space._hyperparameters import (
     Hyperparameter,
     stage_hyperparameter,
 )
-from dsnn_hpo.search_space._load import load_search_space, plain
+from dsnn_hpo.search_space._load import check_fixed, load_search_space, plain
 from dsnn_hpo.search_space._model_bound import ModelFacts
 from dsnn_hpo.search_space._safe_yaml import read_yaml
 
@@ -20,6 +20,7 @@ __all__ = [
     "OPERATORS",
     "Hyperparameter",
     "ModelFacts",
+    "check_fixed",
     "find_space",
     "load_search_space",
     "plain",

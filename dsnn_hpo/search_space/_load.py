@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from ConfigSpace import Configuration, ConfigurationSpace
@@ -27,8 +28,12 @@ from dsnn_hpo.trial import Scalar
 _KINDS: tuple[Kind, ...] = ("conditions", "forbiddens")
 
 
-def load_search_space(file: Path, model: ModelFacts, seed: int) -> ConfigurationSpace:
+def load_search_space(
+    file: Path, model: ModelFacts, seed: int, fixed: Mapping[str, Scalar] = MappingProxyType({})
+) -> ConfigurationSpace:
     """Returns the space that a file in ConfigSpace's YAML describes, fitted to a model and seeded.
+
+    Hyperparameters that are ``fixed``, see ``check_fixed``, join it as constants; none of them may be in the file.
 
     Hyperparameters with ``meta: {optional: true}`` are dropped, with the clauses that name them, where the model does
     not offer them; ``meta: {upper: n_convolutions}`` bounds ``shift_depth`` by the model. No configuration of the
@@ -38,7 +43,7 @@ def load_search_space(file: Path, model: ModelFacts, seed: int) -> Configuration
     whole = Place(file, "search space")
     content = mapping(read_yaml(file, SearchSpaceError), whole)
     keys(content, ("hyperparameters",), FILE_KEYS, whole)
-    items = _items(content, model, file)
+    items = _with_constants(_items(content, model, file), fixed, file)
     kept = {name: item for name, item in items.items() if name in _known(model)}
     refuse_two_choices(kept, file)
     counts = _bound_by_model_(kept, model, file)
@@ -58,6 +63,16 @@ def load_search_space(file: Path, model: ModelFacts, seed: int) -> Configuration
     space = _build(description, file)
     space.seed(seed)
     return space
+
+
+def check_fixed(fixed: Mapping[str, Scalar], model: ModelFacts) -> None:
+    """Raises SearchSpaceError, for the first of them, where hyperparameters or their values are not legal."""
+    known = _known(model)
+    for name, value in fixed.items():
+        if name not in known:
+            raise SearchSpaceError(f"unknown hyperparameter {one_of(name, known)} for model {model.name}")
+        if problem := known[name].problem(value):
+            raise SearchSpaceError(f"{name}: {problem}")
 
 
 def plain(configuration: Configuration) -> dict[str, Scalar]:
@@ -92,6 +107,13 @@ def _items(content: Item, model: ModelFacts, file: Path) -> dict[str, Item]:
         elif not _is_optional(item):
             place.fail(f"unknown hyperparameter {one_of(name, known)} for model {model.name}")
     return items
+
+
+def _with_constants(items: dict[str, Item], fixed: Mapping[str, Scalar], file: Path) -> dict[str, Item]:
+    for name, value in fixed.items():
+        if name in items:
+            Place(file, f"hyperparameter {name}").fail(f"is fixed to {value!r} by the experiment; remove one of them")
+    return {**items, **{name: {"name": name, "type": "constant", "value": value} for name, value in fixed.items()}}
 
 
 def _known(model: ModelFacts) -> Mapping[str, Hyperparameter]:

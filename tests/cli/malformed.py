@@ -33,6 +33,7 @@ SPACE_FILES = {
     "optimizer.yaml": "hyperparameters:\n  - {name: optimizer, type: categorical, choices: [SGD, Adamm]}\n",
     "deep.yaml": "hyperparameters:\n  - {name: shift_depth, type: uniform_int, lower: 1, upper: 500}\n",
     "batch.yaml": "hyperparameters:\n  - {name: batch_size, type: uniform_int, lower: 16, upper: 64}\n",
+    "stages.yaml": "hyperparameters:\n  - {name: stage4_operator, type: categorical, choices: [adder, conv]}\n",
     "condition.yaml": "hyperparameters:\n  - {name: lr, type: uniform_float, lower: 0.1, upper: 0.2}\n"
     "conditions:\n  - {type: EQ, child: lr, parent: nothing, value: 1}\n",
 }
@@ -123,6 +124,18 @@ MALFORMED: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "illegal bits": (changed("search_space: dsnn", "search_space: bits.yaml"), ("weight_bits",)),
     "unknown choice": (changed("search_space: dsnn", "search_space: optimizer.yaml"), ("Adamm", "did you mean 'Adam'")),
     "deeper than the model": (changed("search_space: dsnn", "search_space: deep.yaml"), ("shift_depth", "500", "cnn")),
+    "a stage beyond the model's": (
+        changed("search_space: dsnn", "search_space: stages.yaml"),
+        ("search_space: ", "stages.yaml", "stage4_operator", "cnn has 3 stages"),
+    ),
+    "unknown fixed hyperparameter": (
+        GOOD + "fixed: {opertor: adder}\n",
+        ("experiment.yaml:8: fixed", "did you mean 'operator'"),
+    ),
+    "illegal fixed value": (GOOD + "fixed: {operator: addre}\n", ("fixed: operator", "did you mean 'adder'")),
+    "fixed and searched": (GOOD + "fixed: {lr: 0.1}\n", ("dsnn.yaml", "lr", "fixed to 0.1")),
+    "two operators": (GOOD + "fixed: {operator: adder}\n", ("dsnn.yaml", "shift_type", "operator", "remove one")),
+    "a list of fixed values": (GOOD + "fixed: {operator: [adder]}\n", ("fixed.operator", "['adder']")),
     "batch size twice": (
         changed("model: cnn}", "model: cnn, batch_size: 32}").replace("search_space: dsnn", "search_space: batch.yaml"),
         ("batch_size", "32"),

@@ -24,6 +24,16 @@ INFERENCE = ("test_batch_size",)
 BASES: dict[str, dict[str, Scalar]] = {
     "dsnn": {"optimizer": "SGD", "momentum": 0.9, "width": 4, "depth": 2, "shift_depth": 2, "lr": 0.02},
     "dsnn_paper": {"optimizer": "SGD", "epochs": 20, "shift_depth": 3, "activation_integer_bits": 4},
+    "hybrid": {
+        "optimizer": "SGD",
+        "momentum": 0.9,
+        "width": 4,
+        "depth": 3,
+        "lr": 0.02,
+        "first_layer": "convert",
+        "stage3_operator": "shift_q",
+        "stage3_weight_bits": 5,
+    },
 }
 
 

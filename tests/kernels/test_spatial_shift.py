@@ -69,7 +69,9 @@ def test_every_instruction_set_equals_the_reference(each_isa, shape, kernel_size
 
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize(("kernel_size", "dilation", "n_channels"), [(3, 1, 9), (3, 2, 31), (5, 1, 60), (3, 1, 150)])
-def test_it_is_the_depthwise_convolution_with_one_1_a_kernel(each_isa, memory_format, kernel_size, dilation, n_channels):
+def test_it_is_the_depthwise_convolution_with_one_1_a_kernel(
+    each_isa, memory_format, kernel_size, dilation, n_channels
+):
     # Large enough for several threads.
     x = torch.randn(9, n_channels, 33, 29).contiguous(memory_format=memory_format).requires_grad_()
     weight = one_hot_kernels(n_channels, kernel_size)

@@ -10,7 +10,7 @@ from dsnn_hpo.search_space import find_space, shipped_spaces
 
 
 def test_shipped_spaces_are_found_by_name(tmp_path: Path) -> None:
-    assert shipped_spaces() == ("dsnn", "dsnn_paper")
+    assert shipped_spaces() == ("dsnn", "dsnn_paper", "hybrid", "operator")
     for name in shipped_spaces():
         assert find_space(name, tmp_path).name == f"{name}.yaml"
 
@@ -26,8 +26,8 @@ def test_a_path_is_relative_to_the_experiment(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("dsn", r"'dsn' \(did you mean 'dsnn'\? allowed: dsnn, dsnn_paper\)"),
-        ("own.yaml", r"own\.yaml; give an existing file or a shipped name: dsnn, dsnn_paper"),
+        ("dsn", r"'dsn' \(did you mean 'dsnn'\? allowed: dsnn, dsnn_paper, hybrid, operator\)"),
+        ("own.yaml", r"own\.yaml; give an existing file or a shipped name: dsnn, dsnn_paper, hybrid, operator"),
         ("../dsnn", "no search-space file"),
         ("", "no search-space file"),
     ],

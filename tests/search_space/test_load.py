@@ -7,7 +7,15 @@ import pytest
 from ConfigSpace import ConfigurationSpace
 
 from dsnn_hpo.errors import SearchSpaceError
-from dsnn_hpo.search_space import HYPERPARAMETERS, ModelFacts, find_space, load_search_space, plain
+from dsnn_hpo.search_space import (
+    HYPERPARAMETERS,
+    ModelFacts,
+    check_fixed,
+    find_space,
+    load_search_space,
+    plain,
+    shipped_spaces,
+)
 from dsnn_hpo.trial import Scalar
 
 
@@ -38,12 +46,12 @@ def _samples(space: ConfigurationSpace, n_samples: int = 300) -> list[dict[str, 
     return [plain(configuration) for configuration in space.sample_configuration(n_samples)]
 
 
-@pytest.mark.parametrize("name", ["dsnn", "dsnn_paper"])
+@pytest.mark.parametrize("name", shipped_spaces())
 @pytest.mark.parametrize("model", [RESNET, FIXED, MLP], ids=lambda model: model.name)
 def test_shipped_spaces_fit_every_model(name: str, model: ModelFacts) -> None:
     space = load_search_space(find_space(name, Path()), model, 0)
     for config in [plain(space.get_default_configuration()), *_samples(space)]:
-        assert ("shift_depth" in config) == (model is not MLP)
+        assert ("shift_depth" in config) == (model is not MLP and name.startswith("dsnn"))
         if "shift_depth" in config:
             assert int(config["shift_depth"]) <= model.n_convolutions(config)
         for hyperparameter in config:
@@ -62,6 +70,70 @@ def test_the_shipped_space() -> None:
     assert all(("momentum" in config) == (config["optimizer"] in with_momentum) for config in samples)
     assert {config["shift_depth"] for config in samples} == set(range(20))
     assert {config["activation_rounding"] for config in samples} == {"nearest"}
+
+
+def test_the_hybrid_space() -> None:
+    space = load_search_space(find_space("hybrid", Path()), RESNET, 0)
+    default = plain(space.get_default_configuration())
+    operators = [f"stage{stage}_operator" for stage in (1, 2, 3)]
+    assert [default[name] for name in operators] == ["shift_q"] * 3
+    assert not any(name.startswith("stage4") for name in space)
+    shifts = {"shift_q", "shift_ps", "dense_shift", "shift_add"}
+    samples = _samples(space, 600)
+    for config in samples:
+        chosen = [config[name] for name in operators]
+        for stage, operator in enumerate(chosen, start=1):
+            assert (f"stage{stage}_weight_bits" in config) == (operator in shifts)
+        for name in ("activation_integer_bits", "activation_fraction_bits", "rounding"):
+            assert (name in config) == any(operator in shifts for operator in chosen)
+        assert ("first_layer" in config) == (chosen[0] != "conv")
+        assert config["last_layer"] == "keep"
+    for name in operators:
+        assert {config[name] for config in samples} == {*shifts, "adder", "spatial_shift", "conv"}
+
+
+def test_the_hybrid_space_knows_which_of_a_model_s_networks_have_a_stage() -> None:
+    model = ModelFacts("cnn", {"depth": 3}, lambda _: 1, lambda arguments: int(arguments.get("depth", 3)))
+    space = load_search_space(find_space("hybrid", Path()), model, 0)
+    for config in _samples(space):
+        names = {name for name in config if name.endswith("_operator")}
+        assert names == {f"stage{stage}_operator" for stage in range(1, int(config["depth"]) + 1)}
+
+
+def test_fixed_hyperparameters_join_as_constants(tmp_path: Path) -> None:
+    fixed: dict[str, Scalar] = {"operator": "adder", "weight_bits": 4, "width": 8, "momentum": 0.5}
+    file = tmp_path / "space.yaml"
+    file.write_text(f"hyperparameters: [{LR}]\n")
+    check_fixed(fixed, RESNET)
+    space = load_search_space(file, RESNET, 0, fixed)
+    for config in [plain(space.get_default_configuration()), *_samples(space, 20)]:
+        assert config.pop("lr")
+        assert config == fixed
+        assert type(config["weight_bits"]) is int
+
+
+@pytest.mark.parametrize(
+    ("fixed", "message"),
+    [
+        ({"opertor": "adder"}, r"unknown hyperparameter 'opertor' \(did you mean 'operator'\?"),
+        ({"operator": "addre"}, r"operator: 'addre' \(did you mean 'adder'\?"),
+        ({"weight_bits": 9}, r"weight_bits: 9 is out of range \(allowed: 2 <= value <= 8\)"),
+        ({"lr": True}, "lr: True is not a number"),
+        ({"height": 3}, "unknown hyperparameter 'height'"),
+    ],
+)
+def test_wrong_fixed_hyperparameters_are_refused(fixed: dict[str, Scalar], message: str) -> None:
+    with pytest.raises(SearchSpaceError, match=message):
+        check_fixed(fixed, RESNET)
+
+
+def test_what_is_searched_cannot_be_fixed(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(f"hyperparameters: [{LR}]\n")
+    with pytest.raises(
+        SearchSpaceError, match=r"space\.yaml: hyperparameter lr: is fixed to 0\.1 by the experiment; remove"
+    ):
+        load_search_space(file, RESNET, 0, {"lr": 0.1})
 
 
 def test_the_published_space_to_the_letter() -> None:
