@@ -85,9 +85,9 @@ void forward_block(const Adder& a, int block) {
 void adder_forward(const Adder& a) {
   const int n_blocks = (a.n_lanes + 15) / 16;
   int block = 0;
-  if constexpr (kAdderPairTile > 0)
-    for (; block + 2 <= n_blocks; block += 2) forward_block<Distance, kAdderPairTile, 2>(a, block);
-  for (; block < n_blocks; ++block) forward_block<Distance, kAdderTile, 1>(a, block);
+  if constexpr (kForwardPairTile > 0)
+    for (; block + 2 <= n_blocks; block += 2) forward_block<Distance, kForwardPairTile, 2>(a, block);
+  for (; block < n_blocks; ++block) forward_block<Distance, kForwardTile, 1>(a, block);
 }
 
 // sum + v * clip(w - x, -1, 1)
@@ -140,8 +140,8 @@ void grad_tile(const Adder& a, int block, int64_t first_pixel) {
 
 void adder_grad_input(const Adder& a) {
   for (int block = 0; block < (a.n_lanes + 15) / 16; ++block)
-    tiles<kAdderGradTile>(
-        a.n_pixels, [&](int64_t pixel) { grad_tile<Clipped, kAdderGradTile>(a, block, pixel); },
+    tiles<kGradientTile>(
+        a.n_pixels, [&](int64_t pixel) { grad_tile<Clipped, kGradientTile>(a, block, pixel); },
         [&](int64_t pixel) { grad_tile<Clipped, 1>(a, block, pixel); });
 }
 

@@ -14,6 +14,7 @@
 #include "rows.inl"
 #include "steps.inl"
 #include "pixels_portable.inl"
+#include "adder.inl"
 
 namespace dsnn {
 

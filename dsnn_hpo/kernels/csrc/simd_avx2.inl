@@ -160,7 +160,7 @@ DSNN_INLINE Floats multiply_add(Floats acc, Floats a, Floats b) {
 }
 
 // Tiles of adder layers: pixels by one block of 16 lanes, by two blocks, and in the input gradient.
-constexpr int kAdderTile = 5, kAdderPairTile = 0, kAdderGradTile = 3;
+constexpr int kForwardTile = 5, kForwardPairTile = 0, kGradientTile = 3;
 
 DSNN_INLINE Floats sub(Floats a, Floats b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
 DSNN_INLINE Floats magnitude(Floats v) {

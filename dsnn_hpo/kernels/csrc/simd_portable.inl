@@ -159,7 +159,7 @@ DSNN_INLINE Floats zero_floats() { return Floats{}; }
 DSNN_INLINE Floats multiply_add(Floats acc, Floats a, Floats b) { return acc + a * b; }
 
 // Tiles of adder layers: pixels by one block of 16 lanes, by two blocks, and in the input gradient.
-constexpr int kAdderTile = 2, kAdderPairTile = 0, kAdderGradTile = 1;
+constexpr int kForwardTile = 2, kForwardPairTile = 0, kGradientTile = 1;
 
 DSNN_INLINE Floats sub(Floats a, Floats b) { return a - b; }
 DSNN_INLINE Floats magnitude(Floats v) { return (Floats)((Ints)v & 0x7fffffff); }
