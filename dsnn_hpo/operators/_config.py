@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Literal, TypeVar
 
 from torch import nn
 
-from dsnn_hpo.kernels import ShiftType, WeightRounding
+from dsnn_hpo.kernels import WeightRounding
+from dsnn_hpo.operators._schemes import FAMILIES, ShiftType
+from dsnn_hpo.operators._weight_scheme import WeightScheme
 
-_BIT_RANGES = {"weight_bits": (2, 8), "activation_integer_bits": (1, 32), "activation_fraction_bits": (1, 32)}
-_CHOICES = {
-    "shift_type": ("Q", "PS"),
+_CHOICES: Mapping[str, Collection[str]] = {
+    "shift_type": FAMILIES,
     "rounding": ("deterministic", "stochastic"),
     "activation_rounding": ("floor", "nearest"),
 }
@@ -50,18 +51,29 @@ class ShiftConfig:
     activation_rounding: Literal["floor", "nearest"] = "floor"
 
     def __post_init__(self) -> None:
-        for name, (lowest, highest) in _BIT_RANGES.items():
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or not lowest <= int(value) <= highest:
-                raise ValueError(f"{name} must be an integer from {lowest} to {highest}, not {value!r}")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 allowed = " or ".join(map(repr, choices))
                 raise ValueError(f"{name} must be {allowed}, not {getattr(self, name)!r}")
+        family = FAMILIES[self.shift_type]
+        self._check_bits("weight_bits", family.lowest_bits, family.highest_bits)
+        self._check_bits("activation_integer_bits", 1, 32)
+        self._check_bits("activation_fraction_bits", 1, 32)
+
+    def _check_bits(self, name: str, lowest: int, highest: int) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, Integral) or not lowest <= int(value) <= highest:
+            where = f" with shift_type {self.shift_type!r}" if name == "weight_bits" else ""
+            raise ValueError(f"{name} must be an integer from {lowest} to {highest}{where}, not {value!r}")
 
     def layer(self, module: nn.Linear | nn.Conv2d, *, from_trained: bool) -> nn.Module:
         """Returns the shift layer that takes the place, and the parameters, of a linear layer or a convolution."""
         return _LAYER_TYPES[type(module)](module, self, from_trained=from_trained)
+
+    @property
+    def scheme(self) -> WeightScheme:
+        """Returns how the weight is made."""
+        return FAMILIES[self.shift_type].scheme(self.weight_bits)
 
     @property
     def bias_bits(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 from dsnn_hpo.errors import one_of
 from dsnn_hpo.operators._config import ShiftConfig
 from dsnn_hpo.operators._layer import Operator
+from dsnn_hpo.operators._schemes import ShiftType
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,8 @@ def operator(name: str, shift: ShiftConfig, **options: Any) -> Operator | None:
     return OPERATORS[name].make(shift, **options)
 
 
-def _shift_q(shift: ShiftConfig) -> ShiftConfig:
-    return replace(shift, shift_type="Q")
-
-
-def _shift_ps(shift: ShiftConfig) -> ShiftConfig:
-    return replace(shift, shift_type="PS")
+def _shift(shift_type: ShiftType) -> Callable[[ShiftConfig], ShiftConfig]:
+    return lambda shift: replace(shift, shift_type=shift_type)
 
 
 def _conv(_shift: ShiftConfig) -> None:
@@ -55,8 +52,28 @@ _DEEP_SHIFT = "DeepShift: Elhoushi et al., CVPR Workshops 2021, arXiv 1905.13298
 
 OPERATORS: Mapping[str, OperatorEntry] = MappingProxyType(
     {
-        "shift_q": OperatorEntry("weights rounded to signed powers of two", _DEEP_SHIFT, _shift_q),
-        "shift_ps": OperatorEntry("powers of two whose shift and sign are trained", _DEEP_SHIFT, _shift_ps),
+        "shift_q": OperatorEntry("weights rounded to signed powers of two", _DEEP_SHIFT, _shift("Q")),
+        "shift_ps": OperatorEntry("powers of two whose shift and sign are trained", _DEEP_SHIFT, _shift("PS")),
+        "dense_shift": OperatorEntry(
+            "zero-free powers of two from a sign and binary factors",
+            "DenseShift: Li et al., ICCV 2023, arXiv 2208.09708",
+            _shift("dense"),
+        ),
+        "s3": OperatorEntry(
+            "powers of two and zero from a sign, a gate and binary factors",
+            "S3: Li et al., NeurIPS 2021, arXiv 2107.03453",
+            _shift("s3"),
+        ),
+        "two_term": OperatorEntry(
+            "sums of two signed powers of two",
+            "APoT: Li et al., ICLR 2020, arXiv 1909.13144",
+            _shift("two_term"),
+        ),
+        "fixed_shift": OperatorEntry(
+            "signed powers of two that are drawn and not trained",
+            "ShiftAddNet: You et al., NeurIPS 2020, arXiv 2010.12785",
+            _shift("fixed"),
+        ),
         "conv": OperatorEntry("the float layer itself", "", _conv),
     }
 )

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from dsnn_hpo.kernels import (
@@ -19,15 +16,10 @@ from dsnn_hpo.kernels import (
     MAX_COLUMNS,
     PackedWeight,
     add_relu_fixed_point,
-    exponent_range,
     fuses,
     is_direct,
     linear_packed,
     pack,
-    power_of_two_ps,
-    power_of_two_q,
-    straight_through_ps,
-    straight_through_q,
 )
 from dsnn_hpo.operators._config import ShiftConfig, replaces
 from dsnn_hpo.operators._fixed_point import FixedPoint
@@ -62,14 +54,11 @@ class _RoundedWeight:
 class ShiftLayer(OperatorLayer):
     """The abstract base of layers that hold a weight of signed powers of two and a fixed-point bias.
 
-    The parameters are ``weight`` (Q) or ``shift`` and ``sign`` (PS, the weight's shape), and ``bias`` or None;
-    ``state_dict`` holds nothing else. While evaluating, the rounded weight is computed once. It is computed again
+    The parameters are those of the weight's family, such as ``weight`` (Q) or ``shift`` and ``sign`` (PS), and ``bias`` or
+    None; ``state_dict`` holds nothing else but what a family keeps fixed. While evaluating, the rounded weight is computed once. It is computed again
     after training, loading, moving, or any in-place change of a parameter, except one through ``parameter.data``,
     which PyTorch does not record: call ``eval()`` after that.
     """
-
-    # PS from scratch: P ~ U(this interval, cut to the range of the bits); the published 5-bit initialisation.
-    initial_shifts: ClassVar[tuple[float, float]]
 
     def __init__(self, layer: nn.Linear | nn.Conv2d, config: ShiftConfig, *, from_trained: bool) -> None:
         super().__init__()
@@ -81,55 +70,51 @@ class ShiftLayer(OperatorLayer):
             config.activation_rounding,
             stochastic=config.rounding == "stochastic",
         )
-        if config.shift_type == "Q":
-            self.weight = weight
-        else:
-            shift, sign = _decomposed(weight, config) if from_trained else self._drawn(weight)
-            self.shift = nn.Parameter(shift, requires_grad=weight.requires_grad)
-            self.sign = nn.Parameter(sign, requires_grad=weight.requires_grad)
+        self.scheme = config.scheme
+        is_convolution = isinstance(layer, nn.Conv2d)
+        held = self.scheme.initial(weight, from_trained=from_trained, is_convolution=is_convolution)
+        for name, tensor in held.items():
+            if isinstance(tensor, nn.Parameter):
+                self.register_parameter(name, tensor)
+            else:
+                self.register_buffer(name, tensor)
+        self._held_names = tuple(held)
         self.bias = bias
         self._rounded: _RoundedWeight | None = None
 
     @property
+    def held(self) -> dict[str, Tensor]:
+        """Returns what the weight is made of, by name: ``weight`` of Q, ``shift`` and ``sign`` of PS, and so on."""
+        return {name: getattr(self, name) for name in self._held_names}
+
+    @property
     def weight_parameters(self) -> tuple[nn.Parameter, ...]:
-        """Returns (weight,) for Q, (shift, sign) for PS."""
-        return (self.weight,) if self.config.shift_type == "Q" else (self.shift, self.sign)
+        """Returns the trained ones of what the weight is made of."""
+        return tuple(tensor for tensor in self.held.values() if isinstance(tensor, nn.Parameter))
 
     def undecayed_parameters(self) -> Sequence[nn.Parameter]:
-        """Returns P and S of PS, which ``squared_magnitudes`` regularises instead, as published."""
-        return self.weight_parameters if self.config.shift_type == "PS" else ()
+        """Returns the parameters that the weight's family leaves without weight decay."""
+        return [getattr(self, name) for name in sorted(self.scheme.undecayed())]
 
     def limits(self) -> Sequence[tuple[nn.Parameter, float, float]]:
-        """Returns W of Q with [-1, 1], P of PS with the range of its codes.
-
-        The values of the network do not change by that, since rounding limits them too, but without it a parameter
-        could wander far outside its range and take as long to come back. S is never limited, as published. The
-        released code also lifts |W| to the smallest code after each step; here W passes through zero freely, because a
-        lifted W of few bits (2 bits: |W| >= 1/2) can hardly ever change its sign.
-        """
-        lowest, highest = exponent_range(self.config.shift_type, self.config.weight_bits)
-        if self.config.shift_type == "PS":
-            return ((self.shift, lowest, highest),)
-        return ((self.weight, -(2.0**highest), 2.0**highest),)
+        """Returns the parameters that the weight's family limits, and their intervals."""
+        return [(getattr(self, name), low, high) for name, (low, high) in self.scheme.limits().items()]
 
     def penalties(self) -> Sequence[tuple[Penalty, nn.Parameter]]:
-        """Returns the L2 penalty of the magnitudes of PS."""
-        return ((squared_magnitudes, self.shift),) if self.config.shift_type == "PS" else ()
+        """Returns the penalties of the weight's family."""
+        return [(penalty, getattr(self, name)) for name, penalty in self.scheme.penalties().items()]
 
     def quantized_weight(self) -> Tensor:
-        """Returns the weight of signed powers of two, with the gradient of ``kernels.power_of_two_q`` or ``_ps``."""
-        parameters = self.weight_parameters
-        if self.training or any(p.is_inference() for p in parameters):
+        """Returns the weight made of powers of two, with the gradient rule of its family."""
+        held = self.held
+        if self.training or any(tensor.is_inference() for tensor in held.values()):
             # Inference tensors do not record their changes, so nothing could tell when to round them again.
-            return self._round(parameters)
-        if self._rounded is None or not self._rounded.is_of(parameters):
-            self._rounded = self._remember(parameters)
+            return self.scheme.value(held, self.config.rounding if self.training else "deterministic")
+        tensors = tuple(held.values())
+        if self._rounded is None or not self._rounded.is_of(tensors):
+            self._rounded = self._remember(held)
         value = self._rounded.value
-        if not torch.is_grad_enabled():
-            return value
-        if self.config.shift_type == "Q":
-            return straight_through_q(self.weight, value)
-        return straight_through_ps(self.shift, self.sign, value)
+        return self.scheme.with_gradient(held, value) if torch.is_grad_enabled() else value
 
     def quantized_bias(self) -> Tensor | None:
         """Returns the bias in the activations' fixed-point format, or None."""
@@ -145,29 +130,19 @@ class ShiftLayer(OperatorLayer):
 
     def extra_repr(self) -> str:
         """Returns weight shape and format for ``repr``."""
-        shape = "x".join(map(str, self.weight_parameters[0].shape))
+        shape = "x".join(map(str, next(iter(self.held.values())).shape))
         return f"{shape}, {self.config.shift_type}, weight_bits={self.config.weight_bits}"
 
-    def _round(self, parameters: tuple[Tensor, ...]) -> Tensor:
-        rounding = self.config.rounding if self.training else "deterministic"
-        if self.config.shift_type == "Q":
-            return power_of_two_q(parameters[0], self.config.weight_bits, rounding)
-        return power_of_two_ps(parameters[0], parameters[1], self.config.weight_bits, rounding)
-
-    def _remember(self, parameters: tuple[Tensor, ...]) -> _RoundedWeight:
+    def _remember(self, held: Mapping[str, Tensor]) -> _RoundedWeight:
         # A tensor made in inference mode could not be used for gradients afterwards.
         with torch.inference_mode(False), torch.no_grad():
-            sources = tuple(p.detach() for p in parameters)
-            return _RoundedWeight(sources, tuple(p._version for p in parameters), self._round(parameters))
+            sources = tuple(tensor.detach() for tensor in held.values())
+            versions = tuple(tensor._version for tensor in held.values())
+            return _RoundedWeight(sources, versions, self.scheme.value(held, "deterministic"))
 
     def _forget(self) -> None:
         for name in _KEPT & self.__dict__.keys():
             setattr(self, name, None)
-
-    def _drawn(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        lowest, highest = exponent_range("PS", self.config.weight_bits)
-        low, high = (min(max(end, lowest), highest) for end in self.initial_shifts)
-        return torch.empty_like(weight).uniform_(low, high), torch.empty_like(weight).uniform_(-1.0, 1.0)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         self._forget()
@@ -177,54 +152,13 @@ class ShiftLayer(OperatorLayer):
         return {name: None if name in _KEPT else value for name, value in self.__dict__.items()}
 
 
-def squared_magnitudes(shifts: Sequence[Tensor], weight_decay: float) -> Tensor:
-    """Returns ``weight_decay / 2 * sum((2**P)**2)`` over the unrounded P, a scalar.
-
-    The L2 penalty of the weights' magnitudes (arXiv 1905.13298, released code). It can be differentiated once.
-    """
-    return _SquaredMagnitudes.apply(weight_decay, *shifts)  # type: ignore[no-any-return, no-untyped-call]
-
-
-class _SquaredMagnitudes(Function):
-    """Half the decay times the sum of 4**P, without a graph of its parts and with gradients in the layouts of P.
-
-    That costs a third of the same in autograd: joining tensors that are channels_last copies them out of order, and
-    so does adding what comes back to their other gradients.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, weight_decay: float, *shifts: Tensor) -> Tensor:
-        squares = [torch.exp2_(doubled) for doubled in torch._foreach_mul(shifts, 2.0)]
-        ctx.save_for_backward(*squares)
-        ctx.weight_decay = weight_decay
-        return 0.5 * weight_decay * torch.stack([square.sum() for square in squares]).sum()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        # d(4**P)/dP = 2 ln 2 * 4**P
-        gradients = torch._foreach_mul(ctx.saved_tensors, 0.5 * ctx.weight_decay * grad)
-        torch._foreach_mul_(gradients, 2.0 * math.log(2.0))
-        return None, *gradients
-
-
-def _decomposed(weight: Tensor, config: ShiftConfig) -> tuple[Tensor, Tensor]:
-    lowest, highest = exponent_range("PS", config.weight_bits)
-    with torch.no_grad():
-        magnitude = weight.abs()
-        sign = torch.where(magnitude < 2.0 ** (lowest - 1), 0.0, torch.sign(weight))
-        return torch.log2(magnitude.clamp(2.0**lowest, 2.0**highest)), sign
-
-
 @replaces(nn.Linear)
 class ShiftLinear(ShiftLayer):
     """A linear layer, ``y = fix(x) @ w~.T + fix(b)``, with the parameters of the float layer it is made from.
 
-    Q keeps the float layer's weight, from scratch too, so that a network's own initialisation stays; PS draws P and S
-    or, ``from_trained``, decomposes the weight: P = log2|W|, S = sign(W), zero below half the smallest code.
+    How the weight starts, from scratch and ``from_trained``, is its family's: see ``_deepshift``, ``_dense_shift``,
+    ``_s3``, ``_two_term`` and ``_fixed_shift``.
     """
-
-    initial_shifts = (-14.0, 0.0)
 
     def __init__(self, linear: nn.Linear, config: ShiftConfig, *, from_trained: bool = False) -> None:
         super().__init__(linear, config, from_trained=from_trained)
@@ -243,6 +177,7 @@ class ShiftLinear(ShiftLayer):
         """Returns whether reading the packed weight is faster: few rows, a large weight, no gradient."""
         return (
             not (self.training or torch.is_grad_enabled())
+            and self.scheme.is_signed_power
             and self.config.weight_bits <= MAX_CODE_BITS
             and self.in_features <= MAX_COLUMNS
             and self.in_features * self.out_features >= _WORTH_PACKING
@@ -269,8 +204,6 @@ class ShiftConv2d(ShiftLayer):
     Groups, stride, dilation, padding and padding mode are all those of the float layer. The weight starts as in
     ``ShiftLinear``.
     """
-
-    initial_shifts = (-10.0, -1.0)
 
     def __init__(self, convolution: nn.Conv2d, config: ShiftConfig, *, from_trained: bool = False) -> None:
         super().__init__(convolution, config, from_trained=from_trained)

@@ -19,8 +19,8 @@ def n_convolutions(model: nn.Module) -> int:
 def packed_size_bytes(model: nn.Module) -> int:
     """Returns the bytes of all parameters and floating-point buffers, each tensor rounded up to whole bytes.
 
-    A shift weight takes ``weight_bits`` an element (P and S of PS are one code), its bias the bits of an activation,
-    at most 32; everything else, such as the statistics of batch normalisation, is float32. Integer buffers
+    A shift weight takes its family's ``code_bits`` an element, whatever it is made of while training; its bias takes the
+    bits of an activation, at most 32; everything else, such as the statistics of batch normalisation, is float32. Integer buffers
     (``num_batches_tracked``) count nothing; a tensor that occurs twice counts once.
     """
     bits: dict[Tensor, int] = {}
@@ -34,8 +34,8 @@ def stored_bits(module: nn.Module) -> Mapping[Tensor, int]:
     own = [*module.parameters(recurse=False), *(b for b in module.buffers(recurse=False) if b.is_floating_point())]
     bits = dict.fromkeys(own, FLOAT_BITS)
     if isinstance(module, ShiftLayer):
-        code, *rest = module.weight_parameters
-        bits |= {code: module.config.weight_bits, **dict.fromkeys(rest, 0)}
+        code, *rest = module.held.values()
+        bits |= {code: module.scheme.code_bits, **dict.fromkeys(rest, 0)}
         if module.bias is not None:
             bits[module.bias] = module.config.bias_bits
     return bits

@@ -63,7 +63,7 @@ def _products(operator: str) -> Callable[[LayerCall], LayerWork]:
 
 
 def _shifts(call: LayerCall) -> LayerWork:
-    n_powers = call.n_terms
+    n_powers = call.n_terms * (1 if call.module.scheme.is_signed_power else 2)
     operations = call.numbers.count(n_powers, "shift", "sign_flip") + call.numbers.sums(n_powers)
     with torch.no_grad():
         zeros = call.module.quantized_weight() == 0
@@ -81,11 +81,18 @@ def _batch_norm(call: LayerCall) -> LayerWork:
 
 
 def _weight(module: Any) -> Tensor:
-    weight: Tensor = module.weight_parameters[0] if isinstance(module, ShiftLayer) else module.weight
+    weight: Tensor = next(iter(module.held.values())) if isinstance(module, ShiftLayer) else module.weight
     return weight
 
 
-_SHIFT_OPERATORS = {"Q": "shift_q", "PS": "shift_ps"}
+_SHIFT_OPERATORS = {
+    "Q": "shift_q",
+    "PS": "shift_ps",
+    "dense": "dense_shift",
+    "s3": "s3",
+    "two_term": "two_term",
+    "fixed": "fixed_shift",
+}
 
 _RULES: dict[type[nn.Module], Callable[[LayerCall], LayerWork]] = {
     nn.Conv1d: _products("conv"),

@@ -12,12 +12,12 @@ from dsnn_hpo.operators import ShiftConfig
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("weight_bits", 1, "weight_bits must be an integer from 2 to 8, not 1"),
-        ("weight_bits", 9, "weight_bits must be an integer from 2 to 8, not 9"),
-        ("weight_bits", 4.5, "weight_bits must be an integer from 2 to 8, not 4.5"),
+        ("weight_bits", 1, "weight_bits must be an integer from 2 to 8 with shift_type 'Q', not 1"),
+        ("weight_bits", 9, "weight_bits must be an integer from 2 to 8 with shift_type 'Q', not 9"),
+        ("weight_bits", 4.5, "weight_bits must be an integer from 2 to 8 with shift_type 'Q', not 4.5"),
         ("activation_integer_bits", 0, "activation_integer_bits must be an integer from 1 to 32, not 0"),
         ("activation_fraction_bits", 33, "activation_fraction_bits must be an integer from 1 to 32, not 33"),
-        ("shift_type", "ps", "shift_type must be 'Q' or 'PS', not 'ps'"),
+        ("shift_type", "ps", "shift_type must be 'Q' or 'PS' or 'dense' or 's3' or 'two_term' or 'fixed', not 'ps'"),
         ("rounding", "floor", "rounding must be 'deterministic' or 'stochastic', not 'floor'"),
         ("activation_rounding", "stochastic", "activation_rounding must be 'floor' or 'nearest', not 'stochastic'"),
     ],

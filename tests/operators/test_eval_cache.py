@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dsnn_hpo.operators import ShiftConfig, ShiftConv2d, ShiftLinear, _shift
+from dsnn_hpo.operators import ShiftConfig, ShiftConv2d, ShiftLinear, _deepshift, _shift
 
 
 @pytest.fixture
@@ -14,13 +14,13 @@ def roundings(monkeypatch):
     """Counts the roundings of weights."""
     calls = []
     for name in ("power_of_two_q", "power_of_two_ps"):
-        original = getattr(_shift, name)
+        original = getattr(_deepshift, name)
 
         def counted(*args, original=original):
             calls.append(original)
             return original(*args)
 
-        monkeypatch.setattr(_shift, name, counted)
+        monkeypatch.setattr(_deepshift, name, counted)
     return calls
 
 
