@@ -181,7 +181,7 @@ def test_a_convolution_is_replaced_by_one_of_its_geometry(name: str, geometry: s
     assert isinstance(layer, OperatorLayer) == (geometry not in LEFT_ALONE.get(name, set()))
     assert all(torch.equal(value, before[key]) for key, value in convolution.state_dict().items())
     for height, width in ((9, 8), (6, 7)):
-        x = torch.randn(2, convolution.in_channels, height, width)
+        x = torch.randn(2, convolution.in_channels, height, width, requires_grad=True)
         y = layer(x)
         assert y.shape == convolution(x).shape
         assert torch.isfinite(y).all()
@@ -239,7 +239,8 @@ def test_another_number_of_channels_is_refused(name: str) -> None:
 def test_it_learns(name: str) -> None:
     losses = [epoch.train_loss for epoch in trained(name)[1].curve]
     assert np.isfinite(losses).all()
-    assert losses[-1] < 0.7 * losses[0]
+    # Where shifts are fixed, only the rest of the network learns.
+    assert losses[-1] < 0.8 * losses[0]
     assert all(after < before for before, after in itertools.pairwise(losses))
 
 
