@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dsnn_hpo.kernels.packed_weight import QUAD
 from dsnn_hpo.kernels.plan import Convolve, Plan, Quantise, Slice, Step
+from dsnn_hpo.kernels.plan_weight import WinogradWeight
 
 ALIGNMENT = 64
 
@@ -70,12 +71,23 @@ def _sized(plan: Plan, index: int) -> Placed:
     activation = plan.activations[index]
     writers = [i for i, step in enumerate(plan.steps) if (t := getattr(step, "target", None)) and t.activation == index]
     readers = [i for i, step in enumerate(plan.steps) if any(s.activation == index for s in sources_of(step))]
-    paddings = [step.padding for step in plan.steps if isinstance(step, Convolve) and step.source.activation == index]
+    paddings = [
+        _padding(plan, step) for step in plan.steps if isinstance(step, Convolve) and step.source.activation == index
+    ]
     top, left, bottom, right = (max((p[side] for p in paddings), default=0) for side in range(4))
     pixel = -(-activation.channels // QUAD) * QUAD
     n_bytes = (top + activation.height + bottom) * (left + activation.width + right) * pixel
     image = -(-n_bytes // ALIGNMENT) * ALIGNMENT
     return Placed(0, image, pixel, (top, left, bottom, right), writers[0], max([*readers, writers[-1]]))
+
+
+def _padding(plan: Plan, step: Convolve) -> tuple[int, int, int, int]:
+    """Returns the padding of a step; tiles of 2x2 outputs reach one pixel beyond that of an odd number of outputs."""
+    if not isinstance(step.weight, WinogradWeight):
+        return step.padding
+    top, left, bottom, right = step.padding
+    source = plan.activations[step.source.activation]
+    return top, left, bottom + (source.height + top + bottom) % 2, right + (source.width + left + right) % 2
 
 
 def _meet(a: Placed, b: Placed) -> bool:

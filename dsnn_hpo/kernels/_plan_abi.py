@@ -22,13 +22,14 @@ from dsnn_hpo.kernels.plan import (
     Pointwise,
     Quantise,
     Residual,
+    ShiftChannels,
     Slice,
     Step,
 )
-from dsnn_hpo.kernels.plan_weight import AdderWeight
+from dsnn_hpo.kernels.plan_weight import INPUT_TRANSFORM, AdderWeight, WinogradWeight
 
-QUANTISE, CONVOLVE, POINTWISE, POOL, COPY, DEQUANTISE = range(6)
-PRODUCT, DISTANCE, MINIMUM = range(3)
+QUANTISE, CONVOLVE, POINTWISE, POOL, COPY, SHIFT_CHANNELS, DEQUANTISE = range(7)
+PRODUCT, DISTANCE, MINIMUM, WINOGRAD = range(4)
 
 
 class DsnnActivation(ctypes.Structure):
@@ -67,10 +68,12 @@ class DsnnStep(ctypes.Structure):
         *((name, ctypes.c_float) for name in ("low", "high", "factor", "offset", "residual_scale")),
         ("is_flat", ctypes.c_int32),
         *((name, ctypes.c_void_p) for name in ("scale", "bias", "correction", "rows", "columns")),
+        *((name, ctypes.c_void_p) for name in ("moves", "output_transform")),
         ("weight", DsnnWeight),
         *((name, ctypes.c_int32) for name in ("kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h")),
         *((name, ctypes.c_int32) for name in ("dilation_w", "pad_top", "pad_left", "groups", "depthwise")),
         *((name, ctypes.c_int32 * 3) for name in ("source_first", "target_first", "size")),
+        ("n_moves", ctypes.c_int32),
     )
 
 
@@ -122,13 +125,15 @@ class Records:
             record.kind = POINTWISE
             self._scaled_(record, step.scale, step.bias, step.residual, step.clamp)
         elif isinstance(step, MaxPool | MeanPool):
-            record.kind, record.rows, record.columns = POOL, self._windows(step.rows), self._windows(step.columns)
+            record.kind, record.rows, record.columns = POOL, self._numbers(step.rows), self._numbers(step.columns)
             if isinstance(step, MeanPool):
                 record.scale, record.offset = self._pointer(step.scale, torch.float32), step.offset
                 record.low, record.high = step.clamp.lowest, step.clamp.highest
         elif isinstance(step, Copy):
             record.kind, record.stride_h, record.stride_w = COPY, *step.stride
             record.source_first, record.target_first, record.size = step.source_first, step.target_first, step.size
+        elif isinstance(step, ShiftChannels):
+            record.kind, record.moves, record.n_moves = SHIFT_CHANNELS, self._numbers(step.moves), len(step.moves)
         else:
             record.kind, record.factor = DEQUANTISE, step.scale
         return record
@@ -144,12 +149,15 @@ class Records:
         self._scaled_(record, step.scale, step.bias, step.residual, step.clamp)
         layout = Layout(step.weight.shape, step.weight.groups)
         record.weight, correction = self._weight(step, layout)
+        if isinstance(step.weight, WinogradWeight):
+            record.output_transform = self._numbers(step.weight.output_transform)
         record.correction = self._pointer(correction, torch.int64)
         record.kernel_h, record.kernel_w = step.weight.shape[2:]
         record.stride_h, record.stride_w = step.stride
         record.dilation_h, record.dilation_w = step.dilation
         record.pad_top, record.pad_left = step.padding[:2]
-        record.groups, record.depthwise = step.weight.groups, layout.is_depthwise
+        record.groups = step.weight.groups
+        record.depthwise = layout.is_depthwise and not isinstance(step.weight, WinogradWeight)
 
     def _scaled_(self, record: DsnnStep, scale: Tensor, bias: Tensor, residual: Residual | None, clamp: Clamp) -> None:
         record.scale, record.bias = self._pointer(scale, torch.float32), self._pointer(bias, torch.float32)
@@ -165,6 +173,11 @@ class Records:
             blocks, correction = _adder_blocks(weight, zero, layout)
             operation = DISTANCE if weight.operation == "distance" else MINIMUM
             return DsnnWeight(self._pointer(blocks, torch.uint8), None, 8, 0, layout.n_quads, operation), correction
+        if isinstance(weight, WinogradWeight):
+            self._check_quads(step, layout)
+            blocks, correction = _winograd_blocks(weight, zero), torch.zeros(len(weight.values))
+            n_quads = -(-weight.values.shape[1] // QUAD)
+            return DsnnWeight(self._pointer(blocks, torch.int16), None, 8, 0, n_quads, WINOGRAD), correction
         correction = weight.integers().flatten(1).sum(1) * zero
         if isinstance(weight, PackedWeight):
             codes, planes = self._pointer(weight.codes, torch.uint8), self._pointer(weight.n_planes, torch.uint8)
@@ -175,16 +188,17 @@ class Records:
     def _check_quads(self, step: Convolve, layout: Layout) -> None:
         """Raises ValueError where a quad of an adder's group would take in channels that are not the group's."""
         source, groups = step.source, step.weight.groups
+        is_depthwise = layout.is_depthwise and isinstance(step.weight, AdderWeight)
         is_whole = source.first_channel + source.n_channels == self._plan.activations[source.activation].channels
-        if layout.is_depthwise or step.weight.shape[1] % QUAD == 0 or (groups == 1 and is_whole):
+        if is_depthwise or step.weight.shape[1] % QUAD == 0 or (groups == 1 and is_whole):
             return
         raise ValueError(
             f"step {step.name!r}: an adder takes a multiple of {QUAD} channels a group, not {step.weight.shape[1]}; pad "
             "them with the zero point"
         )
 
-    def _windows(self, windows: Iterable[Sequence[int]]) -> int:
-        return self._pointer(torch.tensor(list(windows), dtype=torch.int32, device="cpu"), torch.int32)
+    def _numbers(self, numbers: Iterable[Sequence[int]]) -> int:
+        return self._pointer(torch.tensor(list(numbers), dtype=torch.int32, device="cpu"), torch.int32)
 
     def _pointer(self, tensor: Tensor, dtype: torch.dtype) -> int:
         kept = tensor.detach().to("cpu", dtype).contiguous()
@@ -218,3 +232,14 @@ def _adder_blocks(weight: AdderWeight, zero: int, layout: Layout) -> tuple[Tenso
 def _clamped(q: Tensor) -> tuple[Tensor, Tensor]:
     inside = q.clamp(0, 255)
     return inside.to(torch.uint8), (q - inside).abs().flatten(1).sum(1)
+
+
+def _winograd_blocks(weight: WinogradWeight, zero: int) -> Tensor:
+    """Returns the weight as it meets the transformed q, [block][16 places][pair of columns][16 rows][2 columns]."""
+    into = torch.tensor(INPUT_TRANSFORM, device="cpu").sum(1)
+    values = weight.values.cpu().long() + zero * torch.outer(into, into)
+    n_rows, n_columns = values.shape[:2]
+    values = values.view(weight.groups, n_rows // weight.groups, n_columns, 16).permute(0, 3, 1, 2)
+    values = torch.nn.functional.pad(values, (0, -n_columns % QUAD, 0, -(n_rows // weight.groups) % BLOCK_ROWS))
+    by_block = values.unflatten(2, (-1, BLOCK_ROWS)).unflatten(4, (-1, 2))
+    return by_block.permute(0, 2, 1, 4, 3, 5)

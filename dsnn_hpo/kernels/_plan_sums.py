@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dsnn_hpo.kernels.packed_weight import PLANE_EXPONENTS, PackedWeight
-from dsnn_hpo.kernels.plan_weight import AdderWeight, DenseWeight, Weight
+from dsnn_hpo.kernels.plan_weight import INPUT_TRANSFORM, AdderWeight, DenseWeight, Weight, WinogradWeight
 
 MAX_MAGNITUDE = 255
 EXACT_IN_SINGLE = 2**24
@@ -17,6 +17,8 @@ def convolved_sums(x: Tensor, weight: Weight, stride: tuple[int, int], dilation:
     """Returns the sums of a convolution without padding, int64 (n, rows, h, w), of x, float32 integers ``q - z``."""
     if isinstance(weight, AdderWeight):
         return _adder_sums(x, weight, stride, dilation)
+    if isinstance(weight, WinogradWeight):
+        return _winograd_sums(x, weight)
     return _product_sums(x, weight, stride, dilation)
 
 
@@ -64,6 +66,24 @@ def _adder_sums(x: Tensor, weight: AdderWeight, stride: tuple[int, int], dilatio
         if weight.operation == "minimum":
             distances += torch.cdist(pixels, -rows, p=1.0)
         result.copy_(distances.transpose(1, 2).reshape(result.shape))
+    return sums
+
+
+def _winograd_sums(x: Tensor, weight: WinogradWeight) -> Tensor:
+    groups, n_channels = weight.groups, weight.values.shape[1]
+    height, width = x.shape[2] - 2, x.shape[3] - 2
+    tiles = functional.pad(x.double(), (0, width % 2, 0, height % 2)).unfold(2, 4, 2).unfold(3, 4, 2)
+    into = torch.tensor(INPUT_TRANSFORM, dtype=torch.float64, device=x.device)
+    out = torch.tensor(weight.output_transform, dtype=torch.float64, device=x.device)
+    rows = weight.values.double().view(groups, -1, n_channels, 16).permute(3, 0, 1, 2)
+    sums = torch.empty((len(x), len(weight.values), height, width), dtype=torch.int64, device=x.device)
+    for image, result in zip(into @ tiles @ into.T, sums, strict=True):
+        n_rows, n_columns = image.shape[1:3]
+        places = image.view(groups, n_channels, n_rows * n_columns, 16).permute(3, 0, 2, 1)
+        distances = -torch.cdist(places, rows, p=1.0)
+        outputs = torch.einsum("pi,qj,ijgtn->gntpq", out, out, distances.view(4, 4, *distances.shape[1:]))
+        whole = outputs.reshape(-1, n_rows, n_columns, 2, 2).permute(0, 1, 3, 2, 4).flatten(1, 2).flatten(2)
+        result.copy_(whole[:, :height, :width])
     return sums
 
 

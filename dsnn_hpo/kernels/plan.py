@@ -8,6 +8,7 @@ same bits, whatever its instructions and its number of threads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dsnn_hpo.kernels._plan_sums import convolved_sums
-from dsnn_hpo.kernels.plan_weight import Weight
+from dsnn_hpo.kernels.plan_weight import Weight, WinogradWeight
 
 REFERENCE_CHUNK = 128
 """Images that the reference takes at a time, so that a test set does not lie in memory as float64."""
@@ -75,7 +76,7 @@ class Quantise:
 class Convolve:
     """``clamp(round(float32(sum of (q - z) * w) * scale[n] + bias[n] + residual)) + z``; a linear layer is one, too.
 
-    Of an ``AdderWeight`` the sum is that of its operation. A padded pixel is q = z. Without a target, the result is the network's output: ``float32(sum) * scale + bias``.
+    Of an ``AdderWeight`` and a ``WinogradWeight`` the sum is another; see there. A padded pixel is q = z. Without a target, the result is the network's output: ``float32(sum) * scale + bias``.
     ``padding`` is (top, left, bottom, right); ``scale`` and ``bias`` are float32 of shape (n,).
     """
 
@@ -151,6 +152,19 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
+class ShiftChannels:
+    """Copies channels from other places of the image: ``q[c, y, x] = source[c, y + down, x + right]``, z outside.
+
+    ``moves`` are (number of channels, down, right) of the channels in their order, all of them.
+    """
+
+    name: str
+    source: Slice
+    target: Slice
+    moves: tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Dequantise:
     """The network's output from an activation: ``float32(q - z) * scale``, in the order channel, row, column."""
 
@@ -159,7 +173,7 @@ class Dequantise:
     scale: float
 
 
-Step: TypeAlias = Quantise | Convolve | Pointwise | MaxPool | MeanPool | Copy | Dequantise
+Step: TypeAlias = Quantise | Convolve | Pointwise | MaxPool | MeanPool | Copy | ShiftChannels | Dequantise
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,12 +205,13 @@ class Plan:
         """Returns the terms that a step sums for one sample, products or distances; 0 for all but convolutions."""
         if not isinstance(step, Convolve):
             return 0
-        n_pixels = 1
+        height = width = 1
         if step.target is not None:
             target = self.activations[step.target.activation]
-            n_pixels = target.height * target.width
-        shape = step.weight.shape
-        return n_pixels * shape[0] * shape[1] * shape[2] * shape[3]
+            height, width = target.height, target.width
+        if isinstance(step.weight, WinogradWeight):
+            return -(-height // 2) * -(-width // 2) * step.weight.values.numel()
+        return height * width * math.prod(step.weight.shape)
 
 
 def check_input(plan: Plan, x: Tensor) -> None:
@@ -264,6 +279,8 @@ def _run_chunk(plan: Plan, x: Tensor) -> Tensor:
             _write_(plan, q, step.target, _rounded(sums * step.scale + step.offset, step.clamp))
         elif isinstance(step, Copy):
             _write_(plan, q, step.target, _copied(plan, step, centred(step.source)))
+        elif isinstance(step, ShiftChannels):
+            _write_(plan, q, step.target, _shifted(step, centred(step.source)))
         else:
             output = (centred(step.source).float() * step.scale).flatten(1)
     return output
@@ -319,3 +336,14 @@ def _copied(plan: Plan, step: Copy, x: Tensor) -> Tensor:
     c, row, column = step.target_first
     result[:, c : c + n_c, row : row + n_rows, column : column + n_columns] = window
     return result
+
+
+def _shifted(step: ShiftChannels, x: Tensor) -> Tensor:
+    parts = x.split([n_channels for n_channels, _, _ in step.moves], 1)
+    height, width = x.shape[2:]
+    moved = []
+    for part, (_, down, right) in zip(parts, step.moves, strict=True):
+        y, column = max(min(down, height), -height), max(min(right, width), -width)
+        # Negative padding cuts.
+        moved.append(functional.pad(part, (-column, column, -y, y)))
+    return torch.cat(moved, 1)

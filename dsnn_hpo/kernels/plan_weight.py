@@ -10,6 +10,11 @@ from torch import Tensor
 
 from dsnn_hpo.kernels.packed_weight import PackedWeight
 
+INPUT_TRANSFORM = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
+"""B' of the Winograd convolution F(2x2, 3x3) (Lavin and Gray, CVPR 2016): tiles of 4x4 pixels d become B' d B."""
+MAX_WINOGRAD_CHANNELS = 2**12
+MAX_WINOGRAD_VALUE = 2**15 - 1024
+"""Up to both, a distance fits 16 bits, and an output, nine sums of distances, an accumulator."""
 MAX_ADDER_COLUMNS = 2**16 - 1
 MAX_ADDER_VALUE = 2**15 - 256
 """Up to both, a sum of |q - w| over a row, q an 8-bit activation, is below 2**31: what an accumulator holds."""
@@ -89,4 +94,60 @@ class AdderWeight:
         return self.values.numel() + 4 * len(self.values)
 
 
-Weight: TypeAlias = PackedWeight | DenseWeight | AdderWeight
+@dataclass(frozen=True, eq=False)
+class WinogradWeight:
+    """The weight of a Winograd adder (arXiv 2105.05530), in units of its activation's scale; x stands for ``q - z``.
+
+    Of each tile of 4x4 pixels d of the padded input, two pixels from tile to tile, 2x2 outputs are summed::
+
+        A' [-sum_c |W - B' d_c B|] A
+
+    with B' the ``INPUT_TRANSFORM``; of an odd row or column of outputs the second one is left out.
+
+    Attributes:
+        values: int16 W, magnitudes up to ``MAX_WINOGRAD_VALUE``, shape (n, c // groups, 4, 4).
+        output_transform: A', two rows of four times -1, 0 or 1; the last one of the first row and the first one of the
+            second row are 0, so that an output is the sum of nine pixels' terms only.
+        groups: of the convolution.
+    """
+
+    values: Tensor
+    output_transform: tuple[tuple[int, int, int, int], tuple[int, int, int, int]]
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        """Raises TypeError or ValueError where values are of another dtype or shape, or a sum could leave 32 bits."""
+        if self.values.dtype != torch.int16:
+            raise TypeError(f"values of a Winograd adder's weight must be int16, not {self.values.dtype}")
+        if self.values.dim() != 4 or self.values.shape[2:] != (4, 4):
+            raise ValueError(f"values of a Winograd adder's weight are (n, c, 4, 4), not {tuple(self.values.shape)}")
+        if self.values.shape[1] > MAX_WINOGRAD_CHANNELS:
+            raise ValueError(
+                f"a Winograd adder takes at most {MAX_WINOGRAD_CHANNELS} channels a group, not {self.values.shape[1]}"
+            )
+        largest = int(self.values.int().abs().max())
+        if largest > MAX_WINOGRAD_VALUE:
+            raise ValueError(
+                f"a Winograd adder's weight is {largest} steps of its activation, at most {MAX_WINOGRAD_VALUE}"
+            )
+        first, second = self.output_transform
+        if not {*first, *second} <= {-1, 0, 1} or first[3] or second[0]:
+            raise ValueError(f"no output transform of F(2x2, 3x3): {self.output_transform}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Returns (n, c // groups, 3, 3), that of the convolution in whose place it stands."""
+        return (*self.values.shape[:2], 3, 3)
+
+    @property
+    def bits(self) -> int:
+        """Returns 16."""
+        return 16
+
+    @property
+    def n_bytes(self) -> int:
+        """Returns the bytes of the values."""
+        return 2 * self.values.numel()
+
+
+Weight: TypeAlias = PackedWeight | DenseWeight | AdderWeight | WinogradWeight

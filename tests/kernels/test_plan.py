@@ -30,6 +30,7 @@ from dsnn_hpo.kernels.plan import (
     Pointwise,
     Quantise,
     Residual,
+    ShiftChannels,
     Slice,
     run_reference,
 )
@@ -188,6 +189,32 @@ def test_copy():
     plan = plan_of(step, out=(7, 5, 3), zero_out=128)
     plan = Plan(SHAPE, 105, plan.activations, (plan.steps[0], step, *fill, plan.steps[2]))
     check(plan, x, expected)
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(st.data())
+def test_shifted_channels(data):
+    counts = data.draw(st.lists(st.integers(1, 40), min_size=1, max_size=5))
+    height, width = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 6))
+    moves = tuple((n, data.draw(st.integers(-7, 7)), data.draw(st.integers(-7, 7))) for n in counts)
+    channels, zero = sum(counts), data.draw(st.sampled_from([0, 128]))
+    activations = tuple(Activation(channels, height, width, 0.1, zero) for _ in range(2))
+    source, target = Slice(0, 0, channels), Slice(1, 0, channels)
+    steps = (
+        Quantise("input", source, 10.0, 0.25, Clamp(-zero, 255 - zero)),
+        ShiftChannels("shift", source, target, moves),
+        Dequantise("output", target, 1.0),
+    )
+    x = torch.randn(3, channels, height, width) * 6
+    q = quantised(x, zero)
+    expected = np.zeros_like(q)
+    directions = [move[1:] for move in moves for _ in range(move[0])]
+    for index in np.ndindex(*q.shape):
+        image, c, y, column = index
+        y, column = y + directions[c][0], column + directions[c][1]
+        if 0 <= y < height and 0 <= column < width:
+            expected[index] = q[image, c, y, column]
+    check(Plan((channels, height, width), channels * height * width, activations, steps), x, expected)
 
 
 def test_a_float_output_is_not_rounded():

@@ -10,6 +10,7 @@ enum class Operation : int32_t {
   kProduct = 0,   // q * w
   kDistance = 1,  // -|q - u|, u of 8 bits as q is
   kMinimum = 2,   // |q - v| - |q - u|; a block holds the quads of u and then those of v
+  kWinograd = 3,  // -|u - t| over transformed tiles t; a block holds int16 [16 places][n_quads * 2][16 rows][2 columns]
 };
 
 // A weight in the packed layout (see packed_weight.py), of one or more groups of rows.
@@ -19,7 +20,8 @@ struct Weight {
   int32_t has_zero;         // whether magnitude 0 stands for zero
   int32_t n_quads;          // groups of four columns a row
   const uint8_t* n_planes;  // a block; unused for int8 values
-  Operation operation;      // other ones than products are of 8 bits
+  Operation operation;      // other ones than products have no codes
+  const int32_t* output_transform;  // (2, 4), of kWinograd
 };
 
 // y = float(acc) * scale[n] (* row_scale[pixel]) + bias[n] (+ float(residual - residual_zero) * residual_scale), every
@@ -66,9 +68,14 @@ struct FloatLinear {
   const float* bias;  // or null
 };
 
+// Bytes of each column of a row whose weights are no codes.
+static inline int64_t bytes_per_column(Operation operation) {
+  return operation == Operation::kWinograd ? 32 : operation == Operation::kMinimum ? 2 : 1;
+}
+
 // Bytes of a block's codes.
 static inline int64_t block_bytes(const Weight& weight) {
-  if (weight.bits == 8) return int64_t{64} * weight.n_quads * (weight.operation == Operation::kMinimum ? 2 : 1);
+  if (weight.bits == 8) return int64_t{64} * weight.n_quads * bytes_per_column(weight.operation);
   int64_t bytes = 0;
   for (int field = 4; field > 0; field >>= 1)
     if (weight.bits & field) bytes += 64 * ((int64_t{weight.n_quads} * field + 7) / 8);

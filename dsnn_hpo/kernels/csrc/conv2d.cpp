@@ -82,7 +82,7 @@ Conv conv_of(const DsnnConv2d& d, const Padded& p, const uint8_t* input, int64_t
   c.groups = d.depthwise ? 1 : d.groups;
   c.in_channels = p.group_channels;
   c.out_channels = d.depthwise ? d.out_channels : d.out_channels / d.groups;
-  c.weight = {d.weight.codes, d.weight.bits, d.weight.has_zero, d.weight.n_quads, d.weight.n_planes, Operation::kProduct};
+  c.weight = {d.weight.codes, d.weight.bits, d.weight.has_zero, d.weight.n_quads, d.weight.n_planes, Operation::kProduct, nullptr};
   c.epilogue = {d.scale, d.bias, d.correction, nullptr, d.low, d.high, d.output_zero, d.residual_scale, d.residual_zero,
                 d.to_float != 0};
   return c;

@@ -124,7 +124,9 @@ void depthwise_conv(const Conv& c, int part_index, int n_parts) {
 }
 
 void conv(const Conv& c, int part, int n_parts) {
-  if (c.depthwise)
+  if (c.weight.operation == Operation::kWinograd)
+    winograd_conv(c, part, n_parts);
+  else if (c.depthwise)
     depthwise_conv(c, part, n_parts);
   else
     gemm_conv(c, part, n_parts);

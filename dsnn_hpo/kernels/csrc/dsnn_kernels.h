@@ -35,8 +35,9 @@ DSNN_API void dsnn_relu_fixed_point(const float* x, const float* shortcut, float
 DSNN_API void dsnn_relu_backward(const float* grad, const float* other, const uint8_t* positive, float* grad_x,
                                  int64_t n, int32_t n_threads);
 
-// What a convolution sums: products, distances -|q - u|, or |q - v| - |q - u|; see plan_weight.py.
-enum { DSNN_PRODUCT, DSNN_DISTANCE, DSNN_MINIMUM };
+// What a convolution sums: products, distances -|q - u|, |q - v| - |q - u|, or distances of Winograd's transformed tiles; see
+// plan_weight.py.
+enum { DSNN_PRODUCT, DSNN_DISTANCE, DSNN_MINIMUM, DSNN_WINOGRAD };
 
 // A weight in the packed layout; see packed_weight.py. Only steps of a plan do other operations than products.
 typedef struct {
@@ -102,7 +103,7 @@ typedef struct {
   int32_t activation, first_channel, n_channels;
 } DsnnSlice;
 
-enum { DSNN_QUANTISE, DSNN_CONVOLVE, DSNN_POINTWISE, DSNN_POOL, DSNN_COPY, DSNN_DEQUANTISE };
+enum { DSNN_QUANTISE, DSNN_CONVOLVE, DSNN_POINTWISE, DSNN_POOL, DSNN_COPY, DSNN_SHIFT_CHANNELS, DSNN_DEQUANTISE };
 
 // A step of a plan; each kind uses its own fields. See plan.py for what they compute.
 typedef struct {
@@ -116,9 +117,12 @@ typedef struct {
   const int64_t* correction;  // a row: what to take off the sum
   const int32_t* rows;
   const int32_t* columns;
+  const int32_t* moves;             // (number of channels, down, right) of each
+  const int32_t* output_transform;  // (2, 4), of a Winograd adder
   DsnnWeight weight;
   int32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left, groups, depthwise;
   int32_t source_first[3], target_first[3], size[3];  // channel, row, column
+  int32_t n_moves;
 } DsnnStep;
 
 // Of one image: floats in and out, bytes of all activations, multiply-accumulates.

@@ -8,6 +8,7 @@
 #include "direct.inl"
 #include "adder8.inl"
 #include "gemm_conv.inl"
+#include "winograd.inl"
 #include "depthwise.inl"
 #include "float_linear.inl"
 #include "rows.inl"

@@ -10,7 +10,7 @@
 namespace dsnn {
 namespace {
 
-Weight weight_of(const DsnnWeight& w) { return {w.codes, w.bits, w.has_zero, w.n_quads, w.n_planes, Operation::kProduct}; }
+Weight weight_of(const DsnnWeight& w) { return {w.codes, w.bits, w.has_zero, w.n_quads, w.n_planes, Operation::kProduct, nullptr}; }
 
 // A linear layer on rows of 8 bits, `stride` bytes apart, with zero point 128.
 Conv conv_of(const uint8_t* q, int64_t stride, float* y, int32_t m, int32_t n, const DsnnWeight& weight) {

@@ -10,6 +10,7 @@
 
 #include "conv.hpp"
 #include "isa.hpp"
+#include "shift_channels.hpp"
 #include "steps.hpp"
 
 namespace dsnn {
@@ -83,7 +84,7 @@ Conv conv_of(const Chunk& chunk, const DsnnStep& s) {
   c.groups = c.depthwise ? 1 : s.groups;
   c.in_channels = c.depthwise ? in.channels : (in.channels / s.groups + 3) / 4 * 4;
   c.weight = {s.weight.codes, s.weight.bits, s.weight.has_zero, s.weight.n_quads, s.weight.n_planes,
-              static_cast<Operation>(s.weight.operation)};
+              static_cast<Operation>(s.weight.operation), s.output_transform};
   c.epilogue.scale = s.scale, c.epilogue.bias = s.bias, c.epilogue.correction = s.correction;
   c.epilogue.low = s.low, c.epilogue.high = s.high;
   if (s.target.activation < 0) {
@@ -159,6 +160,9 @@ bool run_step(const Chunk& chunk, const DsnnStep& s, int part, int n_parts) {
     case DSNN_POOL:
       kernels.steps.pool({view_of(chunk, s.source), view_of(chunk, s.target), chunk.n_images, s.rows, s.columns, s.scale, s.offset, limits},
                    part, n_parts);
+      break;
+    case DSNN_SHIFT_CHANNELS:
+      shift_channels({view_of(chunk, s.source), view_of(chunk, s.target), chunk.n_images, s.moves, s.n_moves}, part, n_parts);
       break;
     case DSNN_COPY:
       copy(chunk, s, part, n_parts);

@@ -110,6 +110,15 @@ DSNN_INLINE Ints join(Ints a, Ints b) { return {join(a.lo, b.lo), join(a.hi, b.h
 // the sum of |a - b| over the eight columns of each row
 DSNN_INLINE Ints distances(Quad a, Bytes b) { return {_mm256_sad_epu8(a, b.lo), _mm256_sad_epu8(a, b.hi)}; }
 
+// acc - |u - t| of two columns of 16 bits in each row; such a difference fits 16 bits
+DSNN_INLINE __m256i sub_wide_distances(__m256i acc, __m256i t, __m256i u) {
+  return _mm256_sub_epi32(acc, _mm256_madd_epi16(_mm256_abs_epi16(_mm256_sub_epi16(t, u)), _mm256_set1_epi16(1)));
+}
+DSNN_INLINE Ints sub_wide_distances(Ints acc, const int16_t* t, Bytes u) {
+  const Quad both = load_quad(reinterpret_cast<const uint8_t*>(t));
+  return {sub_wide_distances(acc.lo, both, u.lo), sub_wide_distances(acc.hi, both, u.hi)};
+}
+
 // Ends the life of a register here: what follows may move to memory, what came before stays.
 DSNN_INLINE Ints settled(Ints v) {
   __asm__("" : "+x"(v.lo), "+x"(v.hi));

@@ -88,6 +88,18 @@ DSNN_INLINE Ints join(Ints a, Ints b) {
 // the sum of |a - b| over the eight columns of each row
 DSNN_INLINE Ints distances(Quad a, Bytes b) { return _mm512_sad_epu8(a, b); }
 
+// acc - |u - t| of two columns of 16 bits in each row; such a difference fits 16 bits
+DSNN_INLINE Ints sub_wide_distances(Ints acc, const int16_t* t, Bytes u) {
+  const __m512i distance = _mm512_abs_epi16(_mm512_sub_epi16(load_quad(reinterpret_cast<const uint8_t*>(t)), u));
+#ifdef __AVX512VNNI__
+  const __m512i minus_ones = _mm512_set1_epi16(-1);
+  __asm__("vpdpwssd %2, %1, %0" : "+v"(acc) : "v"(distance), "v"(minus_ones));
+  return acc;
+#else
+  return _mm512_sub_epi32(acc, _mm512_madd_epi16(distance, _mm512_set1_epi16(1)));
+#endif
+}
+
 // Ends the life of a register here: what follows may move to memory, what came before stays.
 DSNN_INLINE Ints settled(Ints v) {
   __asm__("" : "+v"(v));

@@ -75,6 +75,21 @@ struct Quad {
 };
 DSNN_INLINE Quad load_quad(const uint8_t* p) { return {{p[0], p[1], p[2], p[3]}}; }
 
+// acc - |u - t| of two columns of 16 bits in each row; such a difference fits 16 bits
+static __attribute__((noinline)) void wide_distances_of(const int16_t* t, const int16_t* u, int32_t* out) {
+  for (int row = 0; row < 16; ++row) {
+    const int32_t first = t[0] - u[2 * row], second = t[1] - u[2 * row + 1];
+    out[row] = (first < 0 ? -first : first) + (second < 0 ? -second : second);
+  }
+}
+DSNN_INLINE Ints sub_wide_distances(Ints acc, const int16_t* t, Bytes u) {
+  int16_t words[32];
+  __builtin_memcpy(words, &u, 64);
+  int32_t distances[16];
+  wide_distances_of(t, words, distances);
+  return sub_ints(acc, load_ints(distances));
+}
+
 DSNN_INLINE Ints settled(Ints v) { return v; }
 
 // Eight activations, in every row; products of them need more sums than there are registers.
