@@ -241,5 +241,5 @@ def _winograd_blocks(weight: WinogradWeight, zero: int) -> Tensor:
     n_rows, n_columns = values.shape[:2]
     values = values.view(weight.groups, n_rows // weight.groups, n_columns, 16).permute(0, 3, 1, 2)
     values = torch.nn.functional.pad(values, (0, -n_columns % QUAD, 0, -(n_rows // weight.groups) % BLOCK_ROWS))
-    by_block = values.unflatten(2, (-1, BLOCK_ROWS)).unflatten(4, (-1, 2))
-    return by_block.permute(0, 2, 1, 4, 3, 5)
+    n_blocks, n_pairs = values.shape[2] // BLOCK_ROWS, values.shape[3] // 2
+    return values.view(weight.groups, 16, n_blocks, BLOCK_ROWS, n_pairs, 2).permute(0, 2, 1, 4, 3, 5)

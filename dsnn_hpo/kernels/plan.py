@@ -339,7 +339,7 @@ def _copied(plan: Plan, step: Copy, x: Tensor) -> Tensor:
 
 
 def _shifted(step: ShiftChannels, x: Tensor) -> Tensor:
-    parts = x.split([n_channels for n_channels, _, _ in step.moves], 1)
+    parts = torch.split(x, [n_channels for n_channels, _, _ in step.moves], 1)
     height, width = x.shape[2:]
     moved = []
     for part, (_, down, right) in zip(parts, step.moves, strict=True):
