@@ -109,6 +109,14 @@ def count_operations(
     conv, linear         a multiplication and an addition a term
     shift_q, shift_ps    a shift, a sign flip and an addition a term; terms of weight zero too, which
                          ``n_zero_terms`` tells, and those of weight one; rounding to fixed point counts nothing
+    adder                two additions and an absolute value a term: the difference and the sum; an annealed layer
+                         as what it becomes, with exponent 1
+    winograd_adder       the same for 16 terms a tile of 2x2 outputs and pair of channels, those at the edges whole;
+                         32 additions a tile and input channel, 24 a tile and output channel for the transforms, one
+                         an output for the bias
+    min_conv             a comparison, a sign flip and an addition a term; an absolute value an input, once; a shift
+                         an output, its scale
+    spatial_shift        no arithmetic, only bytes
     batch_norm           a multiplication and an addition an element, as in the executor, which does them where it
                          rounds the sums of the layer before
     relu, clamp          a comparison an element and bound
@@ -118,6 +126,9 @@ def count_operations(
     concatenate, pad     no arithmetic, only bytes
     ===================  ===========================================================================================
 
+    Layers made of others (the shift-add pair, the spatial shift with its 1x1 convolution, the conv-shift-conv block,
+    pointwise-depthwise-pointwise) are a row for each of theirs.
+
     Views, new tensors and copies into another layout count nothing. Published figures (ShiftAddNAS, ``hw_utils.py``)
     charge no accumulation: they are had from the multiplications of conv, the shifts of shift and the absolute values
     of adder layers alone, a term each.
@@ -125,7 +136,7 @@ def count_operations(
     Widths: a float layer computes in its input's dtype. A shift layer shifts integers of its activations' bits, at most
     32, and sums in 32 bits. With ``activation_bits`` the network is counted as if frozen: everything is an integer of
     so many bits, sums have 32 bits, and float32 remain the multiplications and additions of batch normalisation and of
-    means, as in the executor.
+    means, as in the executor. Integers that a Winograd adder has transformed are 2 bits wider.
 
     Bytes: each call reads its inputs and writes its output, in its own width; parameters are read once, by the first
     call, packed as ``packed_size_bytes`` says, with ``activation_bits`` float weights in so many bits too.
