@@ -45,6 +45,10 @@ class TwoTerm(WeightScheme):
         """Returns the sum of both terms, straight through."""
         return _StraightThrough.apply(held["weight"], self.weight_bits, rounding)  # type: ignore[no-any-return, no-untyped-call]
 
+    def terms(self, held: Held) -> tuple[Tensor, ...]:
+        """Returns both terms."""
+        return two_terms(held["weight"], self.weight_bits)
+
     def with_gradient(self, held: Held, value: Tensor) -> Tensor:
         """Returns ``value``, straight through."""
         weight = held["weight"]

@@ -50,6 +50,10 @@ class WeightScheme(ABC):
     def value(self, held: Held, rounding: WeightRounding) -> Tensor:
         """Returns the weight, with the scheme's gradient rule."""
 
+    def terms(self, held: Held) -> tuple[Tensor, ...]:
+        """Returns the powers of two, signed or zero, whose sum is the weight without rounding at random."""
+        return (self.value(held, "deterministic"),)
+
     def with_gradient(self, held: Held, value: Tensor) -> Tensor:  # noqa: ARG002 - made again where nothing is saved
         """Returns ``value``, computed from ``held`` earlier without rounding at random, with the gradient rule."""
         return self.value(held, "deterministic")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dsnn_hpo.errors import InputError
 from dsnn_hpo.operators._fixed_point import FixedPoint
-from dsnn_hpo.operators._shift import ShiftConv2d, ShiftLayer, ShiftLinear
+from dsnn_hpo.operators._shift import ShiftConv2d, ShiftLinear
 from dsnn_hpo.operators._work import Numbers, OperationCount
 
 
@@ -28,7 +28,10 @@ class LayerCall:
     @property
     def n_terms(self) -> int:
         """Returns how many pairs of activation and weight the sums of all outputs have, those of padding among them."""
-        weight = _weight(self.module)
+        return self.n_terms_with(self.module.weight)
+
+    def n_terms_with(self, weight: Tensor) -> int:
+        """Returns the same for a weight that has an output's terms in each row."""
         return self.y.numel() * (weight.numel() // len(weight))
 
 
@@ -63,12 +66,14 @@ def _products(operator: str) -> Callable[[LayerCall], LayerWork]:
 
 
 def _shifts(call: LayerCall) -> LayerWork:
-    n_powers = call.n_terms * (1 if call.module.scheme.is_signed_power else 2)
-    operations = call.numbers.count(n_powers, "shift", "sign_flip") + call.numbers.sums(n_powers)
+    module = call.module
     with torch.no_grad():
-        zeros = call.module.quantized_weight() == 0
-    n_zero_terms = int(zeros.sum()) * (call.y.numel() // len(zeros))
-    return LayerWork(_SHIFT_OPERATORS[call.module.config.shift_type], operations, n_zero_terms)
+        terms = module.scheme.terms(module.held)
+    n = sum(call.n_terms_with(term) for term in terms)
+    n_outputs_each = call.y.numel() // len(terms[0])
+    n_zero_terms = sum(int((term == 0).sum()) for term in terms) * n_outputs_each
+    operations = call.numbers.count(n, "shift", "sign_flip") + call.numbers.sums(n)
+    return LayerWork(_SHIFT_OPERATORS[module.config.shift_type], operations, n_zero_terms)
 
 
 def _batch_norm(call: LayerCall) -> LayerWork:
@@ -78,11 +83,6 @@ def _batch_norm(call: LayerCall) -> LayerWork:
             "make it with track_running_stats=True"
         )
     return LayerWork("batch_norm", call.scaling.count(call.y.numel(), "multiplication", "addition"))
-
-
-def _weight(module: Any) -> Tensor:
-    weight: Tensor = next(iter(module.held.values())) if isinstance(module, ShiftLayer) else module.weight
-    return weight
 
 
 _SHIFT_OPERATORS = {

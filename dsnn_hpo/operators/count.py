@@ -107,8 +107,10 @@ def count_operations(
     operator             takes
     ===================  ===========================================================================================
     conv, linear         a multiplication and an addition a term
-    shift_q, shift_ps    a shift, a sign flip and an addition a term; terms of weight zero too, which
-                         ``n_zero_terms`` tells, and those of weight one; rounding to fixed point counts nothing
+    shift_q, shift_ps,   a shift, a sign flip and an addition a term; terms of weight zero too, which
+    dense_shift, s3,     ``n_zero_terms`` tells, and those of weight one; rounding to fixed point counts nothing
+    fixed_shift
+    two_term             the same for each of a weight's two powers of two
     adder                two additions and an absolute value a term: the difference and the sum; an annealed layer
                          as what it becomes, with exponent 1
     winograd_adder       the same for 16 terms a tile of 2x2 outputs and pair of channels, those at the edges whole;

@@ -101,7 +101,10 @@ def shift_conv(shift_type="Q", bits=(8, 4), **geometry):
     return ShiftConv2d(nn.Conv2d(4, 6, 3, **geometry), config)
 
 
-@pytest.mark.parametrize(("shift_type", "operator"), [("Q", "shift_q"), ("PS", "shift_ps")])
+@pytest.mark.parametrize(
+    ("shift_type", "operator"),
+    [("Q", "shift_q"), ("PS", "shift_ps"), ("dense", "dense_shift"), ("s3", "s3"), ("fixed", "fixed_shift")],
+)
 def test_a_shift_layer_shifts_flips_and_adds_each_term(shift_type, operator):
     row = only_row(shift_conv(shift_type, stride=2, padding=1, groups=2), (4, 9, 8))
     n = 6 * 5 * 4 * 2 * 9
@@ -128,6 +131,24 @@ def test_zero_weights_are_counted_and_told():
     row = only_row(layer, (4, 8, 8))
     assert row.n("shift") == 6 * 36 * 36
     assert row.n_zero_terms == 36 * (3 + 1)
+
+
+def test_two_terms_are_two_of_everything():
+    layer = shift_conv("two_term", stride=2, padding=1, groups=2)
+    with torch.no_grad():
+        layer.weight.fill_(0.75)
+        layer.weight[3, :, 1, 1] = 0.5
+    row = only_row(layer, (4, 9, 8))
+    n = 2 * 6 * 5 * 4 * 2 * 9
+    assert amounts(row) == {("shift", 12, "int"): n, ("sign_flip", 12, "int"): n, ("addition", 32, "int"): n}
+    # One half is one power of two and a zero, three quarters are 1 - 1/4.
+    assert row.n_zero_terms == 20 * 2
+    # 108 pairs of codes of 4 bits, 6 biases of 12.
+    assert (row.operator, row.weight_bytes) == ("two_term", 108 + 9)
+
+
+def test_dense_shift_has_no_zeros():
+    assert only_row(shift_conv("dense"), (4, 8, 8)).n_zero_terms == 0
 
 
 # ------------------------------------------------------------------------------------- between layers
