@@ -53,8 +53,10 @@ class S3(WeightScheme):
             else:
                 sign, gate = drawn(weight), drawn(weight)
                 factors = [drawn(weight) for _ in range(self.n_factors)]
-                codes = torch.exp2(run_lengths(factors, sign)[-1]) * (gate > 0)
-                scale = torch.exp2(torch.log2(root_mean_square(weight) / root_mean_square(codes)).round())
+                codes = torch.exp2(run_lengths(factors, sign)[-1])
+                # Half of the gates are open, on average: of few weights there may be none.
+                magnitude = root_mean_square(codes) * math.sqrt(0.5)
+                scale = torch.exp2(torch.log2(root_mean_square(weight) / magnitude).round())
         trained = {"sign": sign, "gate": gate, **{_factor(i): factor for i, factor in enumerate(factors)}}
         parameters = {name: nn.Parameter(tensor, weight.requires_grad) for name, tensor in trained.items()}
         return {**parameters, "scale": scale}

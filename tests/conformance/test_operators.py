@@ -7,6 +7,7 @@ import functools
 import io
 import itertools
 import pickle
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -62,6 +63,8 @@ CONVOLUTIONS: dict[str, Make] = {
 LEFT_ALONE: dict[str, set[str]] = {}
 # Which layers it keeps whose terms are products.
 PRODUCTS: dict[str, set[str]] = {}
+# Where pixels are left out between two operations, or an operation is another one with a stride.
+STRIDES_ITS_OWN_WAY: set[str] = set()
 
 DEVICES = ["meta", *(["cuda"] if torch.cuda.is_available() else [])]
 N_EPOCHS = 4
@@ -163,6 +166,15 @@ def assert_near(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
+def assert_finite(layer: nn.Module, x: Tensor, below: float) -> None:
+    """Checks outputs and gradients of a layer in training, and that outputs are not larger than can be."""
+    y = layer(x.requires_grad_())
+    assert y.abs().max() < below
+    y.square().mean().backward()
+    for parameter_name, tensor in (("x", x), *layer.named_parameters()):
+        assert torch.isfinite(tensor.grad).all(), parameter_name
+
+
 def test_its_settings_are_a_value(name: str) -> None:
     chosen = named(name)
     assert chosen == named(name)
@@ -200,6 +212,54 @@ def test_a_linear_layer_is_replaced(name: str, bias: bool, from_trained: bool) -
         y = layer(torch.randn(shape))
         assert y.shape == (*shape[:-1], 5)
         assert torch.isfinite(y).all()
+
+
+def test_every_number_of_bits_computes(name: str) -> None:
+    for weight_bits in range(2, 9):
+        try:
+            chosen = named(name, ShiftConfig(weight_bits=weight_bits))
+        except ValueError as error:
+            assert re.search(rf"weight_bits must be .*, not {weight_bits}$", str(error))  # noqa: PT017 - or none is raised
+            continue
+        for from_trained in (False, True):
+            torch.manual_seed(0)
+            layer = chosen.layer(nn.Conv2d(18, 8, 3, padding=1), from_trained=from_trained)
+            assert_finite(layer, torch.randn(2, 18, 6, 6), below=1e5)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-40, 1e-30, 1e3])
+def test_a_weight_of_any_size_is_taken_over(name: str, value: float) -> None:
+    for from_trained in (False, True):
+        for module in (nn.Conv2d(9, 4, 3, padding=1), nn.Linear(6, 4)):
+            nn.init.constant_(module.weight, value)
+            x = torch.randn(2, 9, 5, 5) if isinstance(module, nn.Conv2d) else torch.randn(2, 6)
+            assert_finite(replaced(name, module, from_trained=from_trained), x, below=1e6)
+
+
+def test_a_layer_of_one_weight_is_like_others(name: str) -> None:
+    for seed in range(20):
+        assert_finite(replaced(name, nn.Linear(1, 1), seed=seed), torch.randn(4, 1), below=1e3)
+        assert_finite(replaced(name, nn.Conv2d(1, 1, 1), seed=seed), torch.randn(4, 1, 3, 3), below=1e3)
+
+
+def test_nothing_comes_of_nothing(name: str) -> None:
+    for module, shape in ((nn.Conv2d(18, 8, 3, padding=1), (0, 18, 6, 6)), (nn.Linear(12, 5), (0, 12))):
+        layer = replaced(name, module).eval()
+        x = torch.randn(shape, requires_grad=True)
+        y = layer(x)
+        assert y.shape == module(x).shape
+        y.sum().backward()
+        assert x.grad is not None
+
+
+def test_strides_leave_out_pixels(name: str) -> None:
+    dense = nn.Conv2d(18, 8, 3, padding=1)
+    strided = nn.Conv2d(18, 8, 3, stride=2, padding=1)
+    strided.load_state_dict(dense.state_dict())
+    x = torch.randn(2, 18, 7, 8)
+    y, z = (logits(replaced(name, module, from_trained=True).eval(), x) for module in (dense, strided))
+    if name not in STRIDES_ITS_OWN_WAY:
+        assert_near(y[:, :, ::2, ::2], z)
 
 
 @pytest.mark.parametrize("geometry", CONVOLUTIONS)
