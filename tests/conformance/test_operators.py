@@ -54,29 +54,28 @@ CONVOLUTIONS: dict[str, Make] = {
     "3x3 depthwise": lambda: nn.Conv2d(6, 12, 3, padding=1, groups=6),
     "3x3 dilated": lambda: nn.Conv2d(18, 8, 3, padding="same", dilation=2),
     "3x3 around a ring": lambda: nn.Conv2d(18, 8, 3, padding=1, padding_mode="circular"),
-    "5x5": lambda: nn.Conv2d(25, 8, 5, padding=2),
+    "5x5": lambda: nn.Conv2d(25, 9, 5, padding=2),
     "rectangular": lambda: nn.Conv2d(6, 8, (3, 2), stride=(1, 2), padding=(2, 1), dilation=(2, 1)),
     "pointwise": lambda: nn.Conv2d(6, 8, 1),
     "pointwise, stride 2": lambda: nn.Conv2d(6, 8, 1, stride=2, bias=False),
 }
 # What an operator leaves to float arithmetic, because it is not defined for it.
-LEFT_ALONE: dict[str, set[str]] = {}
+_GROUPED = {"3x3 of groups", "3x3 of groups, stride 2", "3x3 depthwise"}
+_NO_MOVES = {"3x3 without padding", "3x3 around a ring", "rectangular", "pointwise", "pointwise, stride 2", "linear"}
+LEFT_ALONE = {
+    "spatial_shift": _GROUPED | _NO_MOVES,
+    "shift_conv": _GROUPED | _NO_MOVES,
+    "pdp": _GROUPED | {"pointwise", "pointwise, stride 2", "linear"},
+}
 # Which layers it keeps whose terms are products.
-PRODUCTS: dict[str, set[str]] = {}
+PRODUCTS = {name: {"conv", "linear"} for name in LEFT_ALONE}
 # Where pixels are left out between two operations, or an operation is another one with a stride.
-STRIDES_ITS_OWN_WAY: set[str] = set()
-
+STRIDES_ITS_OWN_WAY = {"winograd_adder", "shift_add", "fixed_shift_add"}
+# What has more layers than the trained network, so that not all of it has a trained weight to start from.
+DRAWN_IN_PART = {"shift_add", "fixed_shift_add", "shift_conv"}
 DEVICES = ["meta", *(["cuda"] if torch.cuda.is_available() else [])]
 N_EPOCHS = 4
-SETTINGS = TrainingSettings(
-    optimizer="Adam",
-    lr=3e-3,
-    weight_decay=1e-4,
-    batch_size=32,
-    # The training ends before its schedule, where an annealed operator is still on its way.
-    max_epochs=10,
-    seed=0,
-)
+SETTINGS = TrainingSettings(optimizer="Adam", lr=0.02, weight_decay=1e-4, batch_size=32, max_epochs=N_EPOCHS, seed=0)
 
 
 @pytest.fixture(autouse=True)
@@ -166,7 +165,7 @@ def assert_near(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
-def assert_finite(layer: nn.Module, x: Tensor, below: float) -> None:
+def assert_finite(layer: nn.Module, x: Tensor, below: float = 1e6) -> None:
     """Checks outputs and gradients of a layer in training, and that outputs are not larger than can be."""
     y = layer(x.requires_grad_())
     assert y.abs().max() < below
@@ -184,34 +183,29 @@ def test_its_settings_are_a_value(name: str) -> None:
 
 
 @pytest.mark.parametrize("geometry", CONVOLUTIONS)
-@pytest.mark.parametrize("from_trained", [False, True])
-def test_a_convolution_is_replaced_by_one_of_its_geometry(name: str, geometry: str, from_trained: bool) -> None:
+def test_a_convolution_is_replaced_by_one_of_its_geometry(name: str, geometry: str) -> None:
     torch.manual_seed(1)
     convolution = CONVOLUTIONS[geometry]()
     before = copy.deepcopy(convolution.state_dict())
-    layer = replaced(name, convolution, from_trained=from_trained)
-    assert isinstance(layer, OperatorLayer) == (geometry not in LEFT_ALONE.get(name, set()))
-    assert all(torch.equal(value, before[key]) for key, value in convolution.state_dict().items())
-    for height, width in ((9, 8), (6, 7)):
-        x = torch.randn(2, convolution.in_channels, height, width, requires_grad=True)
-        y = layer(x)
-        assert y.shape == convolution(x).shape
-        assert torch.isfinite(y).all()
-        y.square().mean().backward()
-    for parameter_name, parameter in layer.named_parameters():
-        assert torch.isfinite(parameter.grad).all(), parameter_name
+    for from_trained in (False, True):
+        layer = replaced(name, convolution, from_trained=from_trained)
+        assert isinstance(layer, OperatorLayer) == (geometry not in LEFT_ALONE.get(name, set()))
+        assert all(torch.equal(value, before[key]) for key, value in convolution.state_dict().items())
+        for height, width in ((9, 8), (6, 7)):
+            x = torch.randn(2, convolution.in_channels, height, width)
+            assert_finite(layer, x)
+            assert layer(x).shape == convolution(x).shape
 
 
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("from_trained", [False, True])
-def test_a_linear_layer_is_replaced(name: str, bias: bool, from_trained: bool) -> None:
-    linear = nn.Linear(12, 5, bias=bias)
-    layer = replaced(name, linear, from_trained=from_trained)
-    assert isinstance(layer, OperatorLayer) == ("linear" not in LEFT_ALONE.get(name, set()))
-    for shape in ((12,), (4, 12), (2, 3, 12)):
-        y = layer(torch.randn(shape))
-        assert y.shape == (*shape[:-1], 5)
-        assert torch.isfinite(y).all()
+def test_a_linear_layer_is_replaced(name: str, bias: bool) -> None:
+    for from_trained in (False, True):
+        layer = replaced(name, nn.Linear(12, 5, bias=bias), from_trained=from_trained)
+        assert isinstance(layer, OperatorLayer) == ("linear" not in LEFT_ALONE.get(name, set()))
+        for shape in ((12,), (4, 12), (2, 3, 12)):
+            x = torch.randn(shape)
+            assert_finite(layer, x)
+            assert layer(x).shape == (*shape[:-1], 5)
 
 
 def test_every_number_of_bits_computes(name: str) -> None:
@@ -252,14 +246,14 @@ def test_nothing_comes_of_nothing(name: str) -> None:
         assert x.grad is not None
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in STRIDES_ITS_OWN_WAY])
 def test_strides_leave_out_pixels(name: str) -> None:
     dense = nn.Conv2d(18, 8, 3, padding=1)
     strided = nn.Conv2d(18, 8, 3, stride=2, padding=1)
     strided.load_state_dict(dense.state_dict())
     x = torch.randn(2, 18, 7, 8)
     y, z = (logits(replaced(name, module, from_trained=True).eval(), x) for module in (dense, strided))
-    if name not in STRIDES_ITS_OWN_WAY:
-        assert_near(y[:, :, ::2, ::2], z)
+    assert_near(y[:, :, ::2, ::2], z)
 
 
 @pytest.mark.parametrize("geometry", CONVOLUTIONS)
@@ -297,11 +291,13 @@ def test_another_number_of_channels_is_refused(name: str) -> None:
 
 
 def test_it_learns(name: str) -> None:
-    losses = [epoch.train_loss for epoch in trained(name)[1].curve]
+    curve = trained(name)[1].curve
+    losses = [epoch.train_loss for epoch in curve]
     assert np.isfinite(losses).all()
-    # Where shifts are fixed, only the rest of the network learns.
-    assert losses[-1] < 0.8 * losses[0]
     assert all(after < before for before, after in itertools.pairwise(losses))
+    assert losses[-1] < 0.75 * losses[0]
+    # By chance it would be 0.9; what is learnt must show in evaluation too.
+    assert curve[-1].validation_error < 0.7
 
 
 def test_every_parameter_is_trained_batch_normalisation_too(name: str) -> None:
@@ -383,7 +379,7 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not(name: str) -> None
     few = prepare(load_dataset("digits"), Split(*np.split(np.arange(120), [64, 90]), test_is_pool=True))
     whole, resumed = network(name), network(name, seed=1)
     expected = train(whole, few, SETTINGS, 3)
-    first = train(network(name), few, SETTINGS, 2)
+    first = train(network(name), few, SETTINGS, 1)
     found = train(resumed, few, SETTINGS, 3, first)
     assert [epoch.train_loss for epoch in found.curve] == [epoch.train_loss for epoch in expected.curve]
     for key, value in expected.network_state.items():
@@ -436,6 +432,7 @@ def test_parameter_groups_hold_each_parameter_once(name: str) -> None:
     assert penalty.item() >= 0
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in DRAWN_IN_PART])
 def test_a_trained_layer_is_taken_over_without_chance(name: str) -> None:
     for module in (nn.Conv2d(18, 8, 3, padding=1), nn.Linear(12, 5)):
         x = torch.randn(4, 18, 6, 6) if isinstance(module, nn.Conv2d) else torch.randn(4, 12)
