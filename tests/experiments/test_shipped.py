@@ -15,6 +15,7 @@ from dsnn_hpo.cli import main
 from dsnn_hpo.data import check_dataset
 from dsnn_hpo.errors import DataError
 from dsnn_hpo.experiment import ExperimentConfig, RunFolder, build, front_members, read_run, start
+from dsnn_hpo.operators import OPERATORS
 from dsnn_hpo.optimizers import plan
 from dsnn_hpo.trial import TrialState
 
@@ -76,7 +77,25 @@ def test_every_shipped_experiment_passes_check_where_its_data_are(file, command_
 
 
 def test_there_are_the_files_that_the_documents_name():
-    assert {"digits", *PAPER} <= {file.stem for file in SHIPPED}
+    assert {"digits", "fashion_mnist", "hybrid_fashion_mnist", *PAPER} <= {file.stem for file in SHIPPED}
+
+
+def test_each_operator_has_an_experiment_and_all_have_one_protocol():
+    files = [file for file in SHIPPED if file.parent.name == "operators"]
+    assert {file.stem for file in files} == set(OPERATORS)
+    protocols = []
+    for file in files:
+        config = ExperimentConfig.from_file(file)
+        assert config.fixed["operator"] == file.stem
+        protocols.append(config.model_dump(exclude={"name", "fixed"}))
+    assert all(protocol == protocols[0] for protocol in protocols)
+
+
+def test_fronts_of_the_hybrid_and_of_the_plain_space_can_be_compared():
+    plain, hybrid = (ExperimentConfig.from_file(shipped(name)) for name in ("fashion_mnist", "hybrid_fashion_mnist"))
+    differing = {"name", "search_space"}
+    assert hybrid.model_dump(exclude=differing) == plain.model_dump(exclude=differing)
+    assert (plain.search_space, hybrid.search_space) == ("dsnn", "hybrid")
 
 
 @pytest.mark.parametrize("name", PAPER)
