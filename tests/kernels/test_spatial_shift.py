@@ -16,7 +16,7 @@ FORMATS = [torch.contiguous_format, torch.channels_last]
 
 def shifted_by_hand(x, kernel_size, dilation):
     """Element by element, as the definition says."""
-    n, n_channels, height, width = x.shape
+    _, n_channels, height, width = x.shape
     size = n_channels // kernel_size**2
     y = torch.zeros(x.shape, dtype=x.dtype)
     for c in range(n_channels):
@@ -120,5 +120,5 @@ def test_compiled_is_for_float32(each_isa):
     x = torch.rand(1, 9, 4, 4)
     with use_implementation(Implementation.COMPILED):
         assert torch.equal(spatial_shift(x), spatial_shift_reference(x))
-        with pytest.raises(KernelError, match="float32 tensors, not torch.float64"):
+        with pytest.raises(KernelError, match=r"float32 tensors, not torch\.float64"):
             spatial_shift(x.double())
