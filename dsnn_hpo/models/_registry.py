@@ -98,17 +98,29 @@ def n_convolutions(name: str, input_shape: InputShape, n_classes: int, arguments
 def n_stages(name: str, input_shape: InputShape, n_classes: int, arguments: Mapping[str, Any]) -> int:
     """Returns the model's number of stages, runs of layers of one resolution; see ``operators.stages``.
 
-    A blank sample runs through the model. Raises ModelError as ``build_model``, and where the model cannot run.
+    A blank sample runs through the model: on torch's meta device, which computes shapes only, or, where a user's own
+    model cannot run on that, in earnest. Raises ModelError as ``build_model``, and where the model cannot run at all.
     """
-    with torch.random.fork_rng(devices=[]):
-        network = build_model(name, input_shape, n_classes, arguments)
     try:
-        return len(set(operators.stages(network, input_shape).values()))
+        with torch.device("meta"):
+            return _run_for_stages(name, input_shape, n_classes, arguments)
+    except Exception:  # noqa: BLE001 - whatever the meta device does not know; a real fault comes again below
+        pass
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return _run_for_stages(name, input_shape, n_classes, arguments)
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(
             f"model {name!r} with arguments {dict(arguments)!r} cannot run on a sample of shape {input_shape}: "
             f"{type(error).__name__}: {error}"
         ) from error
+
+
+def _run_for_stages(name: str, input_shape: InputShape, n_classes: int, arguments: Mapping[str, Any]) -> int:
+    network = build_model(name, input_shape, n_classes, arguments)
+    return len(set(operators.stages(network, input_shape).values()))
 
 
 def _check_task(name: str, input_shape: InputShape, n_classes: int) -> None:

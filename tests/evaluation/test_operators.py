@@ -144,3 +144,12 @@ def test_formats_reach_every_stage() -> None:
         ShiftConfig("PS", 5, activation_fraction_bits=7, activation_rounding="nearest"),
         ShiftConfig("Q", 3, activation_fraction_bits=7, activation_rounding="nearest"),
     ]
+
+
+def test_layers_that_an_operator_is_not_defined_for_stay_as_they_are() -> None:
+    task = TaskConfig(dataset="digits", model="mlp", model_arguments={"width": 4, "depth": 1})
+    config: dict[str, Scalar] = {"operator": "spatial_shift", "last_layer": "convert"}
+    made = network("mlp")
+    layers = list(made)
+    convert_(made, settings_of(Trial(0, config, 1, 0), task, 1).operators.chooser(made, SHAPE), from_trained=False)
+    assert list(made) == layers

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dsnn_hpo.evaluation import evaluate
-from dsnn_hpo.experiment import Experiment, ExperimentConfig, build
+from dsnn_hpo.experiment import Experiment, ExperimentConfig, RunFolder, build, front_members, read_run, start
 from dsnn_hpo.operators import OPERATORS
 from dsnn_hpo.search_space import plain
 from dsnn_hpo.trial import Result, Trial, TrialState
@@ -29,6 +29,23 @@ SMALL: dict[str, Any] = {
     "optimizer": "random",
     "execution": {"workers": 1, "threads": 1},
 }
+
+
+def test_a_hybrid_search_tries_all_operators(tmp_path: Path) -> None:
+    fixed = SMALL["task"]["model_arguments"]
+    space = yaml.safe_load((ROOT / "search_spaces" / "hybrid.yaml").read_text())
+    space["hyperparameters"] = [item for item in space["hyperparameters"] if item["name"] not in fixed]
+    (tmp_path / "narrow.yaml").write_text(yaml.safe_dump(space))
+    changes = {"name": "hybrid", "search_space": "narrow.yaml", "budget": {"trials": 10}}
+    config = ExperimentConfig.from_mapping(
+        {**SMALL, **changes, "fidelity": {"min_epochs": 1, "max_epochs": 1}}, tmp_path
+    )
+    outcome = start(config, tmp_path / "run")
+    results = outcome.history.results
+    assert [r.state for r in results] == [TrialState.COMPLETED] * 10, [r.error for r in results]
+    used = {str(r.trial.config[f"stage{stage}_operator"]) for r in results for stage in (1, 2, 3)}
+    assert used == {"shift_q", "shift_ps", "dense_shift", "adder", "shift_add", "spatial_shift", "conv"}
+    assert front_members(read_run(RunFolder(tmp_path / "run").path)) == front_members(outcome.history)
 
 
 def completed(experiment: Experiment, folder: Path, trial: Trial) -> Result:

@@ -173,3 +173,18 @@ def test_a_network_that_cannot_run_has_no_stages(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModelError, match=r"'wrong_network:make' .* cannot run on a sample of shape .*RuntimeError"):
         n_stages("wrong_network:make", (1, 8, 8), 10, {})
+
+
+def test_stages_of_a_network_that_needs_real_values_are_counted(monkeypatch, tmp_path):
+    (tmp_path / "looking_network.py").write_text(
+        "import torch\nfrom torch import nn\n\n"
+        "class Looking(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n"
+        "        self.a, self.b = nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3)\n\n"
+        "    def forward(self, x):\n        return self.b(self.a(x)) if x.sum().item() == 0 else x\n\n"
+        "def make(shape, n_classes):\n    return Looking()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    before = torch.get_rng_state()
+    assert n_stages("looking_network:make", (1, 8, 8), 10, {}) == 2
+    assert torch.equal(torch.get_rng_state(), before)
