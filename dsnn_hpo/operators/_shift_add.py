@@ -34,9 +34,11 @@ class ShiftAdd:
     def layer(self, module: nn.Linear | nn.Conv2d, *, from_trained: bool) -> nn.Module:
         """Returns the pair that takes the place of a linear layer or a convolution, of any geometry.
 
-        ``from_trained`` the shift layer starts from the float weight; the adder layer is drawn anew, as there is no
-        weight that it could start from.
+        ``from_trained`` the shift layer starts from the float weight, and so do fixed shifts from scratch: drawn in
+        their own way, they would be far smaller than the adder's weights, beside which their sums would not count. The
+        adder layer is drawn, as there is no weight that it could start from.
         """
+        from_trained = from_trained or self.shift.shift_type == "fixed"
         if isinstance(module, nn.Linear):
             return ShiftAddLinear(module, self, from_trained=from_trained)
         return ShiftAddConv2d(module, self, from_trained=from_trained)
