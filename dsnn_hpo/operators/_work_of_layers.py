@@ -10,8 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from dsnn_hpo.errors import InputError
+from dsnn_hpo.operators._adder import AdderConv2d, AdderLinear
 from dsnn_hpo.operators._fixed_point import FixedPoint
+from dsnn_hpo.operators._min_conv import MinConv2d, MinLinear
 from dsnn_hpo.operators._shift import ShiftConv2d, ShiftLinear
+from dsnn_hpo.operators._spatial_shift import SpatialShift2d
+from dsnn_hpo.operators._winograd_adder import WinogradAdderConv2d
 from dsnn_hpo.operators._work import Numbers, OperationCount
 
 
@@ -76,6 +80,34 @@ def _shifts(call: LayerCall) -> LayerWork:
     return LayerWork(_SHIFT_OPERATORS[module.config.shift_type], operations, n_zero_terms)
 
 
+def _distances(n: int, numbers: Numbers) -> list[OperationCount]:
+    return numbers.count(n, "addition", "absolute_value") + numbers.sums(n)
+
+
+def _adder(call: LayerCall) -> LayerWork:
+    return LayerWork("adder", _distances(call.n_terms, call.numbers))
+
+
+def _winograd_adder(call: LayerCall) -> LayerWork:
+    module, numbers = call.module, call.numbers
+    (n_in, *_), (n_out, height, width) = call.x.shape[1:], call.y.shape[1:]
+    n_tiles = -(-height // 2) * -(-width // 2)
+    # A transformed activation is a sum of four.
+    wider = Numbers(numbers.kind, min(numbers.bits + 2, numbers.sum_bits), numbers.sum_bits)
+    return LayerWork(
+        "winograd_adder",
+        wider.count(_INPUT_TRANSFORM * n_tiles * n_in, "addition")
+        + _distances(n_tiles * module.weight.numel(), wider)
+        + numbers.sums(_OUTPUT_TRANSFORM * n_tiles * n_out + (0 if module.bias is None else n_out * height * width)),
+    )
+
+
+def _minima(call: LayerCall) -> LayerWork:
+    n, n_inputs, numbers = call.n_terms, call.x.numel(), call.numbers
+    inputs = numbers.count(n_inputs, "shift", "absolute_value")
+    return LayerWork("min_conv", [*inputs, *numbers.count(n, "comparison", "sign_flip"), *numbers.sums(n)])
+
+
 def _batch_norm(call: LayerCall) -> LayerWork:
     if call.module.running_mean is None:
         raise InputError(
@@ -84,6 +116,12 @@ def _batch_norm(call: LayerCall) -> LayerWork:
         )
     return LayerWork("batch_norm", call.scaling.count(call.y.numel(), "multiplication", "addition"))
 
+
+_INPUT_TRANSFORM = 32
+"""Additions of B' d B a tile and channel: 16 numbers, each the sum of two, in each of two steps."""
+
+_OUTPUT_TRANSFORM = 24
+"""Additions of A' m A a tile and channel: 8 numbers and then 4, each the sum of three."""
 
 _SHIFT_OPERATORS = {
     "Q": "shift_q",
@@ -101,6 +139,12 @@ _RULES: dict[type[nn.Module], Callable[[LayerCall], LayerWork]] = {
     nn.Linear: _products("linear"),
     ShiftConv2d: _shifts,
     ShiftLinear: _shifts,
+    AdderConv2d: _adder,
+    AdderLinear: _adder,
+    WinogradAdderConv2d: _winograd_adder,
+    MinConv2d: _minima,
+    MinLinear: _minima,
+    SpatialShift2d: lambda _call: LayerWork("spatial_shift", []),
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
     nn.BatchNorm3d: _batch_norm,

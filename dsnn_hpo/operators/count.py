@@ -116,8 +116,8 @@ def count_operations(
     winograd_adder       the same for 16 terms a tile of 2x2 outputs and pair of channels, those at the edges whole;
                          32 additions a tile and input channel, 24 a tile and output channel for the transforms, one
                          an output for the bias
-    min_conv             a comparison, a sign flip and an addition a term; an absolute value an input, once; a shift
-                         an output, its scale
+    min_conv             a comparison, a sign flip and an addition a term; a shift (the scale) and an absolute value
+                         an input, once
     spatial_shift        no arithmetic, only bytes
     batch_norm           a multiplication and an addition an element, as in the executor, which does them where it
                          rounds the sums of the layer before

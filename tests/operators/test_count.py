@@ -1,7 +1,9 @@
 """Counts against numbers that were worked out by hand: each sum is written as outputs x terms."""
 
 import copy
+import math
 import pickle
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -13,14 +15,27 @@ from torch.nn import functional as F
 from dsnn_hpo.errors import InputError
 from dsnn_hpo.models import MODELS, build_model
 from dsnn_hpo.operators import (
+    Adder,
+    AdderConv2d,
+    AdderLinear,
+    MinConv2d,
+    MinLinear,
     OperationCount,
+    PointwiseDepthwise,
+    ShiftAdd,
     ShiftConfig,
+    ShiftConv,
     ShiftConv2d,
     ShiftLinear,
+    SpatialShift,
+    SpatialShift2d,
+    WinogradAdderConv2d,
+    convert_,
     count_operations,
     counts_table,
     packed_size_bytes,
 )
+from dsnn_hpo.operators._winograd_adder import INPUT_TRANSFORM, OUTPUT_TRANSFORM
 
 
 def only_row(network, shape, **options):
@@ -149,6 +164,169 @@ def test_two_terms_are_two_of_everything():
 
 def test_dense_shift_has_no_zeros():
     assert only_row(shift_conv("dense"), (4, 8, 8)).n_zero_terms == 0
+
+
+# ------------------------------------------------------------------------------------- adders
+
+
+def adder_counts(n):
+    return float32(addition=2 * n, absolute_value=n)
+
+
+@pytest.mark.parametrize(
+    ("convolution", "n_terms"),
+    [
+        (nn.Conv2d(4, 6, 3, stride=2, padding=1), 6 * 5 * 4 * 4 * 9),
+        (nn.Conv2d(4, 6, 3, groups=2, bias=False), 6 * 7 * 6 * 2 * 9),
+        (nn.Conv2d(4, 4, (3, 1), groups=4, padding="same"), 4 * 9 * 8 * 1 * 3),
+    ],
+)
+def test_an_adder_layer_subtracts_takes_the_absolute_value_and_adds(convolution, n_terms):
+    row = only_row(AdderConv2d(convolution, Adder()), (4, 9, 8))
+    assert amounts(row) == adder_counts(n_terms)
+    assert (row.operator, row.n_zero_terms) == ("adder", 0)
+    assert row.weight_bytes == packed_size_bytes(convolution)
+    assert (row.read_bytes, row.written_bytes) == (4 * 288, 4 * math.prod(row.output_shape))
+
+
+def test_a_linear_adder_layer():
+    assert amounts(only_row(AdderLinear(nn.Linear(20, 7), Adder()), (20,))) == adder_counts(140)
+    row = only_row(AdderLinear(nn.Linear(20, 7), Adder()), (20,), activation_bits=8)
+    expected = {("addition", 8, "int"): 140, ("addition", 32, "int"): 140, ("absolute_value", 8, "int"): 140}
+    assert amounts(row) == expected
+    assert row.weight_bytes == 140 + 4 * 7
+
+
+def test_an_annealed_adder_counts_as_what_it_becomes():
+    layer, annealed = (AdderLinear(nn.Linear(20, 7), Adder(annealing=name)) for name in ("none", "l2_to_l1"))
+    before = only_row(annealed, (20,)).operations
+    annealed.set_progress_(1.0)
+    assert before == only_row(annealed, (20,)).operations == only_row(layer, (20,)).operations
+
+
+@pytest.mark.parametrize(("height", "width", "n_tiles"), [(6, 8, 12), (5, 8, 12), (5, 7, 12), (1, 1, 1)])
+@pytest.mark.parametrize(("groups", "bias"), [(1, False), (2, True)])
+def test_a_winograd_adder_transforms_each_tile(height, width, n_tiles, groups, bias):
+    convolution = nn.Conv2d(4, 6, 3, padding=1, groups=groups, bias=bias)
+    row = only_row(WinogradAdderConv2d(convolution, Adder()), (4, height, width))
+    n_distances = 16 * n_tiles * 6 * (4 // groups)
+    n_biases = 6 * height * width if bias else 0
+    n_additions = 2 * n_distances + n_tiles * (32 * 4 + 24 * 6) + n_biases
+    assert amounts(row) == float32(addition=n_additions, absolute_value=n_distances)
+    assert (row.operator, row.output_shape) == ("winograd_adder", (6, height, width))
+    assert row.weight_bytes == 4 * (6 * (4 // groups) * 16 + (6 if bias else 0))
+
+
+def test_a_winograd_adder_of_integers_has_wider_numbers_inside():
+    layer = WinogradAdderConv2d(nn.Conv2d(4, 6, 3, padding=1, bias=False), Adder())
+    row = only_row(layer, (4, 6, 8), activation_bits=8)
+    n = 16 * 12 * 6 * 4
+    assert amounts(row) == {
+        ("addition", 10, "int"): n + 32 * 12 * 4,
+        ("absolute_value", 10, "int"): n,
+        ("addition", 32, "int"): n + 24 * 12 * 6,
+    }
+    assert (row.weight_bytes, row.read_bytes, row.written_bytes) == (16 * 24, 192, 288)
+
+
+def test_the_winograd_transforms_take_the_additions_that_are_counted():
+    # A sum of n numbers is n - 1 additions, in each of the two steps of a transform.
+    def n_additions(matrix, n_columns):
+        return sum(sum(map(abs, row)) - 1 for row in matrix) * n_columns
+
+    n_input = n_additions(INPUT_TRANSFORM, 4) + n_additions(INPUT_TRANSFORM, 4)
+    n_output = n_additions(OUTPUT_TRANSFORM, 4) + n_additions(OUTPUT_TRANSFORM, 2)
+    assert (n_input, n_output) == (32, 24)
+
+
+def test_published_conventions_can_be_had():
+    # One addition a term of adder layers, one shift a term of shift layers, one multiplication of others.
+    operators = {"conv1": None, "conv2": Adder(), "conv3": ShiftConfig("Q", 4)}
+    network = nn.Sequential(OrderedDict((name, nn.Conv2d(4, 4, 3, padding=1)) for name in operators))
+    convert_(network, {name: chosen for name, chosen in operators.items() if chosen}, from_trained=False)
+    counts = count_operations(network, (4, 5, 5))
+    n = 4 * 25 * 4 * 9
+    assert counts.n("multiplication") == counts.n("absolute_value") == counts.n("shift") == n
+    assert counts.n("addition") == 4 * n
+
+
+# ------------------------------------------------------------------------------------- minima
+
+
+def test_a_min_convolution_compares_flips_and_adds():
+    row = only_row(MinConv2d(nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2)), (4, 9, 8))
+    n = 6 * 5 * 4 * 2 * 9
+    # Each input is scaled by a power of two and split into magnitude and sign, once.
+    assert amounts(row) == float32(comparison=n, sign_flip=n, addition=n, absolute_value=288, shift=288)
+    assert row.operator == "min_conv"
+    assert row.weight_bytes == 4 * (108 + 6)
+
+
+def test_a_linear_layer_of_minima():
+    row = only_row(MinLinear(nn.Linear(20, 7, bias=False)), (20,), activation_bits=8)
+    assert amounts(row) == {
+        ("comparison", 8, "int"): 140,
+        ("sign_flip", 8, "int"): 140,
+        ("absolute_value", 8, "int"): 20,
+        ("addition", 32, "int"): 140,
+        ("shift", 8, "int"): 20,
+    }
+
+
+# ------------------------------------------------------------------------------------- layers of layers
+
+
+def rows_of(layer, shape):
+    return [(row.name, row.operator, row.output_shape) for row in count_operations(layer, shape).layers]
+
+
+def test_a_spatial_shift_only_moves():
+    row = only_row(SpatialShift2d(3), (20, 6, 5))
+    assert (row.operator, row.operations) == ("spatial_shift", ())
+    assert (row.weight_bytes, row.read_bytes, row.written_bytes) == (0, 4 * 600, 4 * 600)
+    layer = SpatialShift().layer(nn.Conv2d(20, 8, 3, stride=2, padding=1), from_trained=False)
+    assert rows_of(layer, (20, 6, 5)) == [("shift", "spatial_shift", (20, 6, 5)), ("pointwise", "conv", (8, 3, 3))]
+    n = 8 * 3 * 3 * 20
+    assert amounts(count_operations(layer, (20, 6, 5))) == float32(multiplication=n, addition=n)
+
+
+def test_a_conv_shift_conv_block():
+    layer = ShiftConv(expansion=3).layer(nn.Conv2d(4, 5, 3, stride=2, padding=1), from_trained=False)
+    inside, outside = (15, 6, 7), (5, 3, 4)
+    assert rows_of(layer, (4, 6, 7)) == [
+        ("expand", "conv", inside),
+        ("norm", "batch_norm", inside),
+        ("", "relu", inside),
+        ("shift", "spatial_shift", inside),
+        ("reduce", "conv", outside),
+    ]
+    macs = 15 * 42 * 4 + 5 * 12 * 15 + 15 * 42
+    assert amounts(count_operations(layer, (4, 6, 7))) == float32(
+        multiplication=macs, addition=macs, comparison=15 * 42
+    )
+
+
+@pytest.mark.parametrize("rank", [None, 3])
+def test_pointwise_depthwise_pointwise(rank):
+    layer = PointwiseDepthwise(rank).layer(nn.Conv2d(4, 5, 3, stride=2, padding=1), from_trained=False)
+    r = rank or 5
+    assert rows_of(layer, (4, 6, 7)) == [
+        ("expand", "conv", (r, 6, 7)),
+        ("depthwise", "conv", (r, 3, 4)),
+        ("reduce", "conv", (5, 3, 4)),
+    ]
+    macs = r * 42 * 4 + r * 12 * 9 + 5 * 12 * r
+    assert amounts(count_operations(layer, (4, 6, 7))) == float32(multiplication=macs, addition=macs)
+
+
+def test_a_shift_add_pair():
+    config = ShiftAdd(ShiftConfig("PS", 4, activation_integer_bits=8, activation_fraction_bits=4))
+    layer = config.layer(nn.Conv2d(4, 6, 3, stride=2, padding=1), from_trained=False)
+    shift, add = count_operations(layer, (4, 9, 8)).layers
+    n_shifts, n_distances = 6 * 20 * 4 * 9, 6 * 20 * 6 * 9
+    assert [shift.name, shift.operator, add.name, add.operator] == ["shift", "shift_ps", "add", "adder"]
+    assert (shift.n("shift"), shift.n("sign_flip"), shift.n("addition")) == (n_shifts,) * 3
+    assert amounts(add) == adder_counts(n_distances)
 
 
 # ------------------------------------------------------------------------------------- between layers
