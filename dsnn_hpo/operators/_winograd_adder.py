@@ -15,10 +15,14 @@ The gradients are those of the 16 distances, by ``kernels.adder_conv2d``, throug
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from dsnn_hpo.kernels import Geometry, adder_conv2d
@@ -115,8 +119,7 @@ def transformed_input(x: Tensor) -> Tensor:
 
     Place (i, j) in the tile is channels ``(4 * i + j) * c`` to ``(4 * i + j + 1) * c``.
     """
-    rows = _transformed_tiles(x, 2)
-    return torch.cat([place for row in rows for place in _transformed_tiles(row, 3)], dim=1)
+    return _TransformedInput.apply(x)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def transformed_output(sums: Tensor) -> Tensor:
@@ -130,13 +133,63 @@ def transformed_output(sums: Tensor) -> Tensor:
     return y.permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
 
 
-def _transformed_tiles(x: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Returns, along one axis, the four rows of B' applied to tiles that lie 2 apart."""
-    n_tiles = (x.shape[dim] - 2) // 2
-    first, second, third, fourth = (
-        x.narrow(dim, i, 2 * n_tiles - 1)[(slice(None),) * dim + (slice(None, None, 2),)] for i in range(TILE)
-    )
-    return first - third, second + third, third - second, second - fourth
+class _TransformedInput(Function):
+    """The transform with its adjoint by hand: for autograd, each of 20 slices has a gradient as large as x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        n, n_channels, height, width = ctx.shape = x.shape
+        memory_format = torch._prims_common.suggest_memory_format(x)
+        shape = (n, TILE**2 * n_channels, height // 2 - 1, width // 2 - 1)
+        tiles = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format)
+        places = torch.split(tiles, n_channels, dim=1)
+        for i, row in enumerate(_transformed(x, 2, (None,) * TILE)):
+            _transformed(row, 3, places[TILE * i : TILE * (i + 1)])
+        return tiles
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        _, n_channels, height, width = ctx.shape
+        places = torch.split(grad, n_channels, dim=1)
+        rows = [_adjoint(places[first : first + TILE], 3, width) for first in range(0, TILE**2, TILE)]
+        return _adjoint(rows, 2, height)
+
+
+def _transformed(x: Tensor, dim: int, outputs: Sequence[Tensor | None]) -> list[Tensor]:
+    """Returns, along one axis, the four rows of B' applied to tiles that lie 2 apart; in ``outputs`` if those are given."""
+    even, odd = _phases(x, dim)
+    n_tiles = even.shape[dim] - 1
+    first, second = even.narrow(dim, 0, n_tiles), odd.narrow(dim, 0, n_tiles)
+    third, fourth = even.narrow(dim, 1, n_tiles), odd.narrow(dim, 1, n_tiles)
+    return [
+        torch.sub(first, third, out=outputs[0]),
+        torch.add(second, third, out=outputs[1]),
+        torch.sub(third, second, out=outputs[2]),
+        torch.sub(second, fourth, out=outputs[3]),
+    ]
+
+
+def _adjoint(rows: Sequence[Tensor], dim: int, length: int) -> Tensor:
+    """Returns the gradient of an axis of so many pixels from those of the four rows of B' applied to its tiles."""
+    first, second, third, fourth = rows
+    n_tiles = first.shape[dim]
+    shape = [*first.shape]
+    shape[dim] = length
+    memory_format = torch._prims_common.suggest_memory_format(first)
+    grad = torch.zeros(shape, dtype=first.dtype, device=first.device).contiguous(memory_format=memory_format)
+    even, odd = _phases(grad, dim)
+    even.narrow(dim, 0, n_tiles).copy_(first)
+    odd.narrow(dim, 0, n_tiles).copy_(second).sub_(third).add_(fourth)
+    even.narrow(dim, 1, n_tiles).sub_(first).add_(second).add_(third)
+    odd.narrow(dim, 1, n_tiles).sub_(fourth)
+    return grad
+
+
+def _phases(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Returns every second pixel along an axis, from the first and from the second one."""
+    before = (slice(None),) * dim
+    return x[(*before, slice(0, None, 2))], x[(*before, slice(1, None, 2))]
 
 
 def _combined(places: Tensor, dim: int) -> list[Tensor]:
