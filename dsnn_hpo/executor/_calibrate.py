@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, fx
 
 from dsnn_hpo.errors import InputError
-from dsnn_hpo.executor._graph import Grid
+from dsnn_hpo.executor._graph import Grid, Weighted
+from dsnn_hpo.kernels.plan_weight import MAX_WINOGRAD_VALUE
 
 BATCH = 64
 N_BINS = 2048
@@ -80,16 +81,17 @@ def grid_binds(seen: Observed, grid: Grid, *, is_signed: bool) -> bool:
     return is_cut or grid.step >= own.scale
 
 
-def best_format(seen: Observed, grid: Grid | None, *, is_signed: bool) -> Format:
+def best_format(seen: Observed, grid: Grid | None, compared: Sequence[Weighted] = (), *, is_signed: bool) -> Format:
     """Returns the 8-bit format of least mean squared error for values that go through ``grid`` afterwards.
 
     A grid of at most 8 bits is taken as it is, and so is any other one whose step is not finer than 8 bits of the
-    values' range would be: those values are on the grid exactly.
+    values' range would be: those values are on the grid exactly. The weights of the layers ``compared``, which take the
+    values' step, count with the mean of their squared errors.
     """
     centres = seen.centres if grid is None else seen.centres.clamp(grid.lowest, grid.highest)
     zero = SIGNED_ZERO if is_signed else 0
     n_levels = SIGNED_LEVELS if is_signed else UNSIGNED_LEVELS
-    scale = _best_scale(centres, seen.counts, n_levels, is_signed=is_signed)
+    scale = _best_scale(centres, seen.counts, n_levels, compared, is_signed=is_signed)
     if grid is None or (grid.step < scale and grid.highest - grid.lowest >= grid.step * 2**MAX_GRID_BITS):
         return Format(scale, zero, -zero, 255 - zero)
     lowest = max(round(grid.lowest / grid.step), -zero)
@@ -97,19 +99,32 @@ def best_format(seen: Observed, grid: Grid | None, *, is_signed: bool) -> Format
     return Format(grid.step, zero, lowest, highest, FLOOR_OFFSET if grid.rounding == "floor" else 0.0)
 
 
-def _best_scale(values: Tensor, counts: Tensor, n_levels: int, *, is_signed: bool) -> float:
+def _best_scale(
+    values: Tensor, counts: Tensor, n_levels: int, compared: Sequence[Weighted] = (), *, is_signed: bool
+) -> float:
     least, greatest = values[0].item(), values[-1].item()
     largest = max(-least, greatest) if is_signed else greatest
     if not largest > 0:
-        return 1.0
+        return max(1.0, _least_scale(compared))
     best_scale, best_error = 0.0, float("inf")
     for share in CANDIDATES:
-        scale = _single(largest * share / n_levels)
+        scale = _single(max(largest * share / n_levels, _least_scale(compared)))
         q = (values / scale).round().clamp(-SIGNED_ZERO if is_signed else 0, n_levels)
-        error = ((q * scale - values).square() * counts).sum().item()
+        error = ((q * scale - values).square() * counts).sum().item() / max(counts.sum().item(), 1.0)
+        error += sum(_mean_error(operation.weight, scale) for operation in compared) / max(len(compared), 1)
         if error < best_error:
             best_scale, best_error = scale, error
     return best_scale
+
+
+def _mean_error(weight: Tensor, scale: float) -> float:
+    return ((weight / scale).round() * scale - weight).square().mean().item()
+
+
+def _least_scale(compared: Sequence[Weighted]) -> float:
+    """Returns the scale below which a weight of the Winograd domain would not fit its 16 bits."""
+    largest = (op.weight.abs().max().item() for op in compared if op.kind == "winograd")
+    return max(largest, default=0.0) / (MAX_WINOGRAD_VALUE - 1)
 
 
 def _single(value: float) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dsnn_hpo.kernels.packed_weight import PackedWeight
-from dsnn_hpo.kernels.plan import Convolve, Plan, Step
+from dsnn_hpo.kernels.plan import Convolve, Plan, ShiftChannels, Step
+from dsnn_hpo.kernels.plan_weight import AdderWeight, Weight, WinogradWeight
 
 _HEADER = ("step", "kind", "output", "bits", "weight bytes", "MACs")
 
@@ -30,8 +31,17 @@ def _row(plan: Plan, step: Step) -> tuple[str, ...]:
         activation = plan.activations[target.activation]
         shape = f"{target.n_channels}x{activation.height}x{activation.width}"
     if not isinstance(step, Convolve):
-        return (step.name, type(step).__name__.lower(), shape, "", "", "")
-    kind = "shift" if isinstance(step.weight, PackedWeight) else "int8"
+        kind = "channel shift" if isinstance(step, ShiftChannels) else type(step).__name__.lower()
+        return (step.name, kind, shape, "", "", "")
+    kind = _kind(step.weight)
     extra = " + residual" if step.residual else ""
     bytes_, macs = f"{step.weight.n_bytes:,}", f"{plan.n_macs(step):,}"
     return (step.name, f"{kind}{extra}", shape, str(step.weight.bits), bytes_, macs)
+
+
+def _kind(weight: Weight) -> str:
+    if isinstance(weight, AdderWeight):
+        return "adder" if weight.operation == "distance" else "minimum"
+    if isinstance(weight, WinogradWeight):
+        return "winograd adder"
+    return "shift" if isinstance(weight, PackedWeight) else "int8"

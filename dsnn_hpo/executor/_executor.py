@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dsnn_hpo.errors import InputError
 from dsnn_hpo.executor._calibrate import observe
+from dsnn_hpo.executor._correct import corrected
 from dsnn_hpo.executor._describe import described
 from dsnn_hpo.executor._formats import choose_formats, observed_names
 from dsnn_hpo.executor._fuse import fused
@@ -95,12 +96,13 @@ def freeze(network: nn.Module, calibration: Tensor) -> Executor:
         samples = calibration.detach()
         traced = trace(network, _at_least(samples, _N_TRACED))
         graph = fused(traced.graph)
-        observed = observe(traced.module, observed_names(graph), samples)
+        formats = choose_formats(graph, observe(traced.module, observed_names(graph), samples))
+        graph = corrected(graph, formats, traced.module, samples)
     finally:
         for module, mode in modes.items():
             module.training = mode
     channels, height, width = samples.shape[1:]
-    return Executor(lowered(graph, choose_formats(graph, observed), (channels, height, width)))
+    return Executor(lowered(graph, formats, (channels, height, width)))
 
 
 def _check_calibration(calibration: Tensor) -> None:

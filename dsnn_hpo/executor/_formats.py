@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from dsnn_hpo.executor._calibrate import Format, Observed, best_format, grid_binds
@@ -16,10 +16,11 @@ from dsnn_hpo.executor._graph import (
     MeanWindows,
     Move,
     Node,
+    SpatialMove,
     Weighted,
 )
 
-_KEEPS_FORMAT = (MaxWindows, Move)
+_KEEPS_FORMAT = (MaxWindows, Move, SpatialMove)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def choose_formats(graph: Graph, observed: Mapping[str, Observed]) -> Formats:
 
     A value that shift layers of one format take, and nobody else, is written in it where it binds. Where others take
     it too, it is written as its own range wants, and once more for those layers. What only a concatenation takes is
-    written in that one's format.
+    written in that one's format. What adders take is written so that their weights fit the same format, too.
     """
     is_signed = _signs(graph, observed)
     of: dict[str, Format] = {}
@@ -68,7 +69,8 @@ def choose_formats(graph: Graph, observed: Mapping[str, Observed]) -> Formats:
             continue
         grids = _binding_grids(graph, name, observed[name], is_signed=is_signed[name])
         grid = next(iter(grids)) if len(grids) == 1 else None
-        of[name] = best_format(observed[name], grid, is_signed=is_signed[name])
+        compared = tuple(_compared_weights(graph, name))
+        of[name] = best_format(observed[name], grid, compared, is_signed=is_signed[name])
     regrid: dict[tuple[str, Grid], Format] = {}
     for name, node in graph.nodes.items():
         if isinstance(node.operation, _KEEPS_FORMAT):
@@ -99,6 +101,15 @@ def _binding_grids(graph: Graph, name: str, seen: Observed, *, is_signed: bool) 
     return grids
 
 
+def _compared_weights(graph: Graph, name: str) -> Iterator[Weighted]:
+    """Yields the layers whose weights are written in the format of a value."""
+    for user in graph.users(name):
+        if isinstance(user.operation, _KEEPS_FORMAT):
+            yield from _compared_weights(graph, user.name)
+        elif isinstance(user.operation, Weighted) and user.operation.compares and user.inputs[0] == name:
+            yield user.operation
+
+
 def _root(graph: Graph, name: str) -> str:
     node = graph.nodes[name]
     return _root(graph, node.inputs[0]) if isinstance(node.operation, _KEEPS_FORMAT) else name
@@ -121,5 +132,5 @@ def _is_signed(node: Node, observed: Mapping[str, Observed], signs: dict[str, bo
     if isinstance(operation, Affine):
         keeps_sign = operation.is_plain and not any(signs[source] for source in node.inputs)
         return not (operation.lowest >= 0 or keeps_sign)
-    assert isinstance(operation, MaxWindows | MeanWindows | Move | Concat)
+    assert isinstance(operation, MaxWindows | MeanWindows | Move | SpatialMove | Concat)
     return any(signs[source] for source in node.inputs)

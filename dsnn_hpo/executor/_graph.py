@@ -13,6 +13,7 @@ from torch import Tensor
 Shape: TypeAlias = tuple[int, int, int]
 """Channels, height, width: of a value without its batch. A flattened value keeps the shape that it was flattened from."""
 Windows: TypeAlias = tuple[tuple[int, int], ...]
+Kind: TypeAlias = Literal["dense", "shift", "distance", "minimum", "winograd"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,12 @@ class Input:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Weighted:
-    """``clamp(convolution(x, weight) * multiplier[n] + addend[n] + residual)``; a linear layer's kernel is its whole input.
+    """``clamp(sums(x, weight) * multiplier[n] + addend[n] + residual)``; a linear layer's kernel is its whole input.
 
-    ``weight`` is float64 (n, c // groups, kh, kw), signed powers of two where ``is_shift``; ``multiplier`` and
-    ``addend`` are float64 (n,); ``padding`` is (top, left, bottom, right).
+    ``kind`` says what is summed: products with a "dense" or a "shift" weight, one or two signed powers of two each;
+    "distance" -|x - w|; "minimum" sgn(x) sgn(w) min(|x|, |w|); "winograd" distances of transformed tiles. ``weight`` is
+    float64 (n, c // groups, kh, kw), of "winograd" in its domain; ``multiplier`` and ``addend`` are float64 (n,);
+    ``padding`` is (top, left, bottom, right).
     """
 
     weight: Tensor
@@ -47,10 +50,15 @@ class Weighted:
     padding: tuple[int, int, int, int]
     dilation: tuple[int, int]
     groups: int
-    is_shift: bool
+    kind: Kind
     grid: Grid | None
     lowest: float = -inf
     highest: float = inf
+
+    @property
+    def compares(self) -> bool:
+        """Returns whether inputs and weights meet in differences, so that they must be in one format."""
+        return self.kind in ("distance", "minimum", "winograd")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,11 +104,18 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class SpatialMove:
+    """Channels from other places of the image; ``moves`` are (number of channels, down, right) in their order."""
+
+    moves: tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Concat:
     """The inputs side by side along the channels."""
 
 
-Operation: TypeAlias = Input | Weighted | Affine | MaxWindows | MeanWindows | Move | Concat
+Operation: TypeAlias = Input | Weighted | Affine | MaxWindows | MeanWindows | Move | SpatialMove | Concat
 
 
 @dataclass(frozen=True, slots=True, eq=False)

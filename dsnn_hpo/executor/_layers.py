@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dsnn_hpo.executor._graph import Affine, Grid, MaxWindows, MeanWindows, Move, Shape, Weighted, Windows
+from dsnn_hpo.executor._graph import (
+    Affine,
+    Grid,
+    Kind,
+    MaxWindows,
+    MeanWindows,
+    Move,
+    Shape,
+    SpatialMove,
+    Weighted,
+    Windows,
+)
 from dsnn_hpo.kernels import fixed_point_range
-from dsnn_hpo.operators import ShiftConv2d, ShiftLayer, ShiftLinear
+from dsnn_hpo.operators import (
+    AdderConv2d,
+    AdderLayer,
+    AdderLinear,
+    MinConv2d,
+    MinLayer,
+    MinLinear,
+    ShiftConv2d,
+    ShiftLayer,
+    ShiftLinear,
+    SpatialShift2d,
+    WinogradAdderConv2d,
+)
+
+LINEAR_LAYERS = (nn.Linear, ShiftLinear, AdderLinear, MinLinear)
+CONVOLUTIONS = (nn.Conv2d, ShiftConv2d, AdderConv2d, WinogradAdderConv2d, MinConv2d)
 
 
 class UnsupportedError(Exception):
@@ -18,20 +46,34 @@ class UnsupportedError(Exception):
 
 
 def weighted(module: nn.Module, shape: Shape) -> Weighted:
-    """Returns the operation of a convolution or linear layer, float or shift, on an input of ``shape``."""
-    weight, bias, grid = _parameters(module)
-    ones = torch.ones(len(weight), dtype=torch.float64, device="cpu")
-    addend = torch.zeros_like(ones) if bias is None else bias
-    if isinstance(module, nn.Linear | ShiftLinear):
+    """Returns the operation of a convolution or linear layer, float or of any operator, on an input of ``shape``."""
+    p = _parameters(module)
+    n_rows = len(p.weight)
+    multiplier = torch.full((n_rows,), p.multiplier, dtype=torch.float64, device="cpu")
+    addend = torch.zeros_like(multiplier) if p.bias is None else p.bias
+    if isinstance(module, LINEAR_LAYERS):
         # Its columns are channel, row, column of the input before it was flattened: a kernel as large as the input.
-        kernel = weight.view(len(weight), *shape)
-        return Weighted(kernel, ones, addend, (1, 1), (0, 0, 0, 0), (1, 1), 1, grid is not None, grid)
-    assert isinstance(module, nn.Conv2d | ShiftConv2d)
+        kernel = p.weight.view(n_rows, *shape)
+        return Weighted(kernel, multiplier, addend, (1, 1), (0, 0, 0, 0), (1, 1), 1, p.kind, p.grid)
+    assert isinstance(module, CONVOLUTIONS)
     if module.padding_mode != "zeros":
         raise UnsupportedError(f"padding_mode is {module.padding_mode!r}, only 'zeros'")
     stride, dilation = _pair(module.stride), _pair(module.dilation)
-    padding = _padding(module.padding, tuple(weight.shape[2:]), dilation)
-    return Weighted(weight, ones, addend, stride, padding, dilation, module.groups, grid is not None, grid)
+    padding = _padding(module.padding, _pair(module.kernel_size), dilation)
+    return Weighted(p.weight, multiplier, addend, stride, padding, dilation, module.groups, p.kind, p.grid)
+
+
+def spatial_move(module: SpatialShift2d, shape: Shape) -> SpatialMove:
+    """Returns the operation of a spatial shift: groups of channels by directions, and the channels left over."""
+    n_channels, _, _ = shape
+    size, reach = n_channels // module.kernel_size**2, module.kernel_size // 2
+    directions = [
+        (y * module.dilation, x * module.dilation)
+        for y, x in itertools.product(range(-reach, reach + 1), range(-reach, reach + 1))
+    ]
+    moves = [(size, down, right) for down, right in directions if size]
+    rest = n_channels - len(moves) * size
+    return SpatialMove((*moves, (rest, 0, 0)) if rest else tuple(moves))
 
 
 def normalisation(module: nn.BatchNorm1d | nn.BatchNorm2d, shape: Shape) -> Affine:
@@ -144,17 +186,40 @@ def padded(shape: Shape, padding: tuple[int, ...]) -> Move:
     return Move((source[0], source[1], source[2]), (target[0], target[1], target[2]), (size[0], size[1], size[2]))
 
 
-def _parameters(module: Any) -> tuple[Tensor, Tensor | None, Grid | None]:
-    """Returns weight and bias in float64 and, of a shift layer, the format of its input."""
-    if not isinstance(module, ShiftLayer):
-        return _double(module.weight), None if module.bias is None else _double(module.bias), None
+@dataclass(frozen=True, slots=True, eq=False)
+class _Parameters:
+    """What a layer computes with, float64; ``multiplier`` is of its sums, ``grid`` the format of a shift layer's input."""
+
+    weight: Tensor
+    bias: Tensor | None
+    kind: Kind
+    multiplier: float = 1.0
+    grid: Grid | None = None
+
+
+def _parameters(module: Any) -> _Parameters:
+    if isinstance(module, ShiftLayer):
+        return _shift_parameters(module)
+    weight, bias = _double(module.weight), None if module.bias is None else _double(module.bias)
+    if isinstance(module, AdderLayer):
+        if module.current_exponent() != 1.0:
+            raise UnsupportedError(
+                f"it sums |x - w|**{module.current_exponent():g} yet; only the exponent 1, at which annealing ends"
+            )
+        return _Parameters(weight, bias, "winograd" if isinstance(module, WinogradAdderConv2d) else "distance")
+    if isinstance(module, MinLayer):
+        return _Parameters(weight, bias, "minimum", float(module.scale))
+    return _Parameters(weight, bias, "dense")
+
+
+def _shift_parameters(module: ShiftLayer) -> _Parameters:
     with torch.no_grad():
         weight, bias = module.quantized_weight(), module.quantized_bias()
     config = module.config
     bits = (int(config.activation_integer_bits), int(config.activation_fraction_bits))
     lowest, highest = fixed_point_range(*bits, torch.float32)
     grid = Grid(2.0 ** -bits[1], lowest, highest, config.activation_rounding)
-    return _double(weight), None if bias is None else _double(bias), grid
+    return _Parameters(_double(weight), None if bias is None else _double(bias), "shift", grid=grid)
 
 
 def _double(tensor: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -18,10 +20,10 @@ from dsnn_hpo.executor._graph import (
     Move,
     Node,
     Shape,
+    SpatialMove,
     Weighted,
 )
-from dsnn_hpo.kernels import pack
-from dsnn_hpo.kernels.packed_weight import QUAD
+from dsnn_hpo.executor._weights import Channels, quantised
 from dsnn_hpo.kernels.plan import (
     Activation,
     Clamp,
@@ -34,14 +36,10 @@ from dsnn_hpo.kernels.plan import (
     Pointwise,
     Quantise,
     Residual,
+    ShiftChannels,
     Slice,
     Step,
 )
-from dsnn_hpo.kernels.plan_weight import DenseWeight, Weight
-
-_DENSE_LIMIT = 127
-_MAX_DENSE_COLUMNS = 2**16
-"""255 * 127 * 2**16 is below 2**31, what an accumulator holds."""
 
 
 def lowered(graph: Graph, formats: Formats, input_shape: Shape) -> Plan:
@@ -61,6 +59,7 @@ class _Lowering:
         self._steps: list[Step] = []
         self._places: dict[str, Slice] = {}
         self._regridded: dict[object, Slice] = {}
+        self._repeated: dict[tuple[Slice, Channels], Slice] = {}
 
     def plan(self, input_shape: Shape) -> Plan:
         for node in self._graph.nodes.values():
@@ -91,14 +90,19 @@ class _Lowering:
             source, target = self._places[node.inputs[0]], self._target(node)
             first = (operation.source_first, operation.target_first)
             self._steps.append(Copy(node.label, source, target, *first, operation.size, operation.stride))
+        elif isinstance(operation, SpatialMove):
+            source = self._places[node.inputs[0]]
+            self._steps.append(ShiftChannels(node.label, source, self._target(node), operation.moves))
         else:
             self._concat(node)
 
     def _weighted(self, node: Node, operation: Weighted) -> None:
         source = self._input(node, operation)
-        weight, row_scale = _weight(node, operation)
-        in_scale = self._activations[source.activation].scale
-        multiplier, addend = row_scale * operation.multiplier * in_scale, operation.addend
+        taken = self._activations[source.activation]
+        made = quantised(node, operation, taken.scale, taken.zero)
+        source = self._laid_out(node, source, made.channels)
+        multiplier = made.row_scale * operation.multiplier * taken.scale
+        addend = operation.addend + made.offset * multiplier
         if node.name == self._graph.output and float_output(self._graph):
             target, residual, clamp = None, None, Clamp(0, 0)
         else:
@@ -108,7 +112,7 @@ class _Lowering:
             target, clamp = self._target(node), _limited(fmt, operation.lowest, operation.highest)
         geometry = (operation.stride, operation.padding, operation.dilation)
         scale, bias = self._float(node, multiplier), self._float(node, addend)
-        self._steps.append(Convolve(node.label, source, target, weight, *geometry, scale, bias, residual, clamp))
+        self._steps.append(Convolve(node.label, source, target, made.weight, *geometry, scale, bias, residual, clamp))
 
     def _input(self, node: Node, operation: Weighted) -> Slice:
         """Returns the layer's input in the format that its grid wants."""
@@ -122,6 +126,27 @@ class _Lowering:
             self._regridded[key] = self._new(self._graph.nodes[name].shape, fmt)
             self._rescale(f"{node.label}.input", place, self._regridded[key], fmt)
         return self._regridded[key]
+
+    def _laid_out(self, node: Node, source: Slice, channels: Channels | None) -> Slice:
+        """Returns the source with its groups of channels repeated or padded with zeros as the weight wants."""
+        if channels is None:
+            return source
+        key = (source, channels)
+        if key not in self._repeated:
+            whole = self._activations[source.activation]
+            n, n_out = channels.n_channels, channels.n_padded
+            shape = (channels.n_groups * channels.n_copies * n_out, whole.height, whole.width)
+            self._activations.append(Activation(*shape, whole.scale, whole.zero))
+            target = Slice(len(self._activations) - 1, 0, shape[0])
+            for index, (group, copy) in enumerate(
+                itertools.product(range(channels.n_groups), range(channels.n_copies))
+            ):
+                part = Slice(target.activation, index * n_out, n_out)
+                first, size = (group * n, 0, 0), (n, whole.height, whole.width)
+                name = f"{node.label}.input{group}.{copy}"
+                self._steps.append(Copy(name, source, part, first, (0, 0, 0), size, (1, 1)))
+            self._repeated[key] = target
+        return self._repeated[key]
 
     def _affine(self, node: Node, operation: Affine) -> None:
         fmt = self._formats.of[node.name]
@@ -208,52 +233,6 @@ class _Lowering:
         if not torch.isfinite(result).all():
             raise FreezeError(f"layer {node.label!r}: a folded scale or bias is NaN or infinite in float32")
         return result.contiguous()
-
-
-def _weight(node: Node, operation: Weighted) -> tuple[Weight, Tensor]:
-    """Returns the integer weight and, a row, what its integers are worth, float64."""
-    weight, groups = _with_whole_quads(operation)
-    if operation.is_shift:
-        try:
-            packed = pack(weight, groups=groups)
-        except ValueError as error:
-            raise FreezeError(
-                f"the weight of layer {node.label!r} cannot be packed: {error}{_advice(operation, groups)}"
-            ) from error
-        return packed, torch.ldexp(weight.new_ones(len(weight)), packed.exponents.long())
-    if weight[0].numel() > _MAX_DENSE_COLUMNS:
-        raise FreezeError(
-            f"layer {node.label!r} has {weight[0].numel()} inputs an output; an int8 layer has at most "
-            f"{_MAX_DENSE_COLUMNS}, a shift layer twice as many"
-        )
-    largest = weight.abs().flatten(1).amax(1)
-    row_scale = torch.where(largest > 0, largest / _DENSE_LIMIT, 1.0)
-    values = torch.round(weight / row_scale.view(-1, 1, 1, 1)).to(torch.int8)
-    return DenseWeight(values, groups), row_scale
-
-
-def _advice(operation: Weighted, groups: int) -> str:
-    if groups == operation.groups:
-        return ""
-    return (
-        f". Its groups of {operation.weight.shape[1]} channels, no multiple of {QUAD}, are packed with zeros between them, "
-        "which take one exponent of the range"
-    )
-
-
-def _with_whole_quads(operation: Weighted) -> tuple[Tensor, int]:
-    """Returns weight and groups; groups whose channels are no whole quads, with zeros between them, as one group."""
-    weight, groups = operation.weight, operation.groups
-    n_rows, n_in = weight.shape[:2]
-    is_depthwise = groups == n_rows and n_in == 1
-    if groups == 1 or is_depthwise or n_in % QUAD == 0:
-        return weight, groups
-    whole = weight.new_zeros((n_rows, n_in * groups, *weight.shape[2:]))
-    rows = n_rows // groups
-    for group in range(groups):
-        taken = slice(group * rows, (group + 1) * rows)
-        whole[taken, group * n_in : (group + 1) * n_in] = weight[taken]
-    return whole, 1
 
 
 def _clamp(fmt: Format) -> Clamp:

@@ -16,10 +16,10 @@ from dsnn_hpo.executor import _layers as layers
 from dsnn_hpo.executor._calibrate import run_traced
 from dsnn_hpo.executor._graph import Affine, Concat, Graph, Input, Move, Node, Operation, Shape, identity, sorted_graph
 from dsnn_hpo.executor._in_place import stale_uses
-from dsnn_hpo.operators import FixedPoint, ShiftConv2d, ShiftLayer, ShiftLinear
+from dsnn_hpo.operators import FixedPoint, SpatialShift2d
 
 SUPPORTED = (
-    "Conv2d, Linear, shift layers, BatchNorm, ReLU, ReLU6, Hardtanh, max and average pooling, adaptive pooling, Dropout, "
+    "Conv2d, Linear, the layers of all operators, BatchNorm, ReLU, ReLU6, Hardtanh, max and average pooling, adaptive pooling, Dropout, "
     "Flatten, zero padding, slices, sums and concatenation"
 )
 
@@ -58,7 +58,7 @@ class _Tracer(fx.Tracer):
         return _Proxy(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, ShiftLayer | FixedPoint) or super().is_leaf_module(m, module_qualified_name)
+        return type(m) in _MODULES or isinstance(m, FixedPoint) or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Translation:
@@ -203,9 +203,14 @@ _Handler = Callable[..., None]
 
 def _module_layer(t: _Translation, call: fx.Node, module: nn.Module) -> None:
     source = t.source(call)
-    if isinstance(module, nn.Linear | ShiftLinear) and not t.is_vector(call):
+    if isinstance(module, layers.LINEAR_LAYERS) and not t.is_vector(call):
         raise layers.UnsupportedError("its input must be a vector a sample; flatten it before")
     t.add(call, layers.weighted(module, source.shape), source)
+
+
+def _spatial_shift(t: _Translation, call: fx.Node, module: SpatialShift2d) -> None:
+    source = t.source(call)
+    t.add(call, layers.spatial_move(module, source.shape), source)
 
 
 def _module_norm(t: _Translation, call: fx.Node, module: Any) -> None:
@@ -339,10 +344,8 @@ _ADAPTIVE_MEAN, _ADAPTIVE_MAX = (
 )
 
 _MODULES: dict[type[nn.Module], _Handler] = {
-    nn.Conv2d: _module_layer,
-    ShiftConv2d: _module_layer,
-    nn.Linear: _module_layer,
-    ShiftLinear: _module_layer,
+    **dict.fromkeys((*layers.LINEAR_LAYERS, *layers.CONVOLUTIONS), _module_layer),
+    SpatialShift2d: _spatial_shift,
     nn.BatchNorm1d: _module_norm,
     nn.BatchNorm2d: _module_norm,
     nn.ReLU: _RELU,
