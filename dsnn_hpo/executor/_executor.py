@@ -76,13 +76,16 @@ def freeze(network: nn.Module, calibration: Tensor) -> Executor:
     """Returns an executor of the network as it is in eval mode; the network itself is left as it was.
 
     Batch normalisation, ReLU and sums go into the convolutions before them. Weights of shift layers keep their values
-    exactly, packed; other layers' become int8, a scale a channel. Activations become 8-bit integers, their scales found
-    from the calibration samples; where a shift layer's fixed-point format is coarser, they take its grid. What is not
-    executed: shift weights of 7 or 8 bits of which a row spans more than 32 exponents, the most that codes of 6 bits
-    hold (31 with zeros, which grouped convolutions of no multiple of 4 channels a group need).
+    exactly, packed, or of two terms as int8 where that holds them; other layers' become int8, a scale a channel.
+    Activations become 8-bit integers, their scales found from the calibration samples; where a shift layer's
+    fixed-point format is coarser, they take its grid. The weights of adders, Winograd adders and min-convolutions are
+    rounded to the scale of the activation that they meet, and the mean error of that is taken off, channel by channel. What is
+    not executed: shift weights of 7 or 8 bits of which a row spans more than 32 exponents, the most that codes of 6 bits
+    hold (31 with zeros, which grouped convolutions of no multiple of 4 channels a group need); adders that are not yet
+    annealed to the exponent 1.
 
     Args:
-        network: trained, converted to shift layers wholly, partly or not at all.
+        network: trained, converted to any operators wholly, partly or not at all.
         calibration: some hundred normalised inputs, float32 (n, c, h, w), like those to come.
 
     Raises:
