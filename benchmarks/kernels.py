@@ -37,9 +37,10 @@ from dsnn_hpo.kernels import (
     power_of_two_q,
 )
 from dsnn_hpo.models import build_model
-from dsnn_hpo.operators import ShiftConfig, convert_, matching
+from dsnn_hpo.operators import Adder, AdderConv2d, ShiftConfig, convert_, matching
 
 BITS = 4
+N_ADDERS = 8
 THOROUGH, QUICK = Turns(9, 0.05), Turns(3, 0.01)
 PEAKS: dict[str, Literal[0, 1]] = {"float32": 0, "int8": 1}
 
@@ -95,6 +96,27 @@ def conv(channels: int, size: int, batch: int, with_deepshift: bool = False) -> 
     return Contest(lambda: conv2d_u8(image, packed, affine, geometry, output=rectified), rivals, cost)  # type: ignore[arg-type]
 
 
+def adders8(channels: int, size: int, batch: int) -> Contest:
+    """Returns the contest of 3x3 adder convolutions in a row, frozen to 8 bits, against as many float32 convolutions.
+
+    Ours are normalised and rectified, and go from float32 to float32 in the end.
+    """
+    layers: list[torch.nn.Module] = []
+    for _ in range(N_ADDERS):
+        convolution = torch.nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        layers += [AdderConv2d(convolution, Adder()), torch.nn.BatchNorm2d(channels), torch.nn.ReLU()]
+    network, x = torch.nn.Sequential(*layers, torch.nn.Flatten()), torch.randn(batch, channels, size, size)
+    network(x)
+    executor = freeze(network.eval(), x)
+    single = peers.conv_float32(x, 0.1 * torch.randn(channels, channels, 3, 3), torch.randn(channels))
+
+    def convolutions() -> None:
+        for _ in range(N_ADDERS):
+            single()
+
+    return Contest(lambda: executor(x), {peers.BEST_LAYOUT: convolutions})
+
+
 def resnet20(batch: int) -> Contest:
     """Returns the contest of a forward pass of ResNet20 for CIFAR: all layers of powers of two, by the executor."""
     shape, last = (3, 32, 32), torch.channels_last
@@ -139,6 +161,10 @@ def contests(quick: bool) -> Iterator[tuple[str, Callable[[], Contest]]]:
             slow = channels == 16 and batch == 1
             name = f"3x3 convolution, {channels} channels, {size}x{size}, batch {batch}"
             yield name, partial(conv, channels, size, batch, slow)
+    for channels, size in ((16, 32),) if quick else ((16, 32), (32, 16), (64, 8)):
+        for batch in (1, 128):
+            name = f"{N_ADDERS} adder 3x3 convolutions, {channels} channels, {size}x{size}, batch {batch}, 8 bits"
+            yield name, partial(adders8, channels, size, batch)
     for batch in (1,) if quick else (1, 128):
         yield f"ResNet20 forward, batch {batch}", partial(resnet20, batch)
     for name in ("Q", "PS") if quick else SHIFTS:
