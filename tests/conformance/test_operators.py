@@ -42,10 +42,11 @@ LEFT_ALONE = {
     "shift_conv": _GROUPED | _NO_MOVES,
     "pdp": _GROUPED | {"pointwise", "pointwise, stride 2", "linear"},
 }
+PAIRS = {"shift_add", "fixed_shift_add"}
 # Where pixels are left out between two operations, or an operation is another one with a stride.
-STRIDES_ITS_OWN_WAY = {"winograd_adder", "shift_add", "fixed_shift_add"}
+STRIDES_ITS_OWN_WAY = {"winograd_adder", *PAIRS}
 # What has more layers than the trained network, so that not all of it has a trained weight to start from.
-DRAWN_IN_PART = {"shift_add", "fixed_shift_add", "shift_conv"}
+DRAWN_IN_PART = {"shift_conv", *PAIRS}
 # How close, by the correlation of outputs, a layer from a trained weight must come to the trained one, where its terms are
 # not products of rounded weights: distances order the patches much as products do, and a filter may keep some places only.
 LEAST_CORRELATION = {"adder": 0.6, "adder_annealed": 0.6, "winograd_adder": 0.4, "spatial_shift": 0.2, "pdp": 0.4}
@@ -183,6 +184,36 @@ def test_gradients_reach_every_pixel_that_a_convolution_reads(name: str, geometr
     convolution = CONVOLUTIONS[geometry]()
     # In eval mode, where no batch normalisation inside a layer mixes all pixels.
     assert torch.equal(read(replaced(name, convolution).eval()), read(convolution))
+
+
+@pytest.mark.parametrize("geometry", CONVOLUTIONS)
+def test_a_pixel_changes_the_outputs_whose_windows_hold_it(name: str, geometry: str) -> None:
+    def changed(layer: nn.Module) -> Tensor:
+        difference = logits(layer, torch.cat([x, other])) - logits(layer, torch.cat([x, x]))
+        return difference[1].abs().amax(dim=0) > 1e-4
+
+    torch.manual_seed(4)
+    convolution = CONVOLUTIONS[geometry]()
+    x = torch.randn(1, convolution.in_channels, 9, 8)
+    layer = replaced(name, convolution).eval()
+    for pixel in ((0, 0), (3, 4), (8, 5)):
+        other = x.clone()
+        other[0, :, pixel[0], pixel[1]] += 1.0
+        found, expected = changed(layer), changed(convolution)
+        # The second layer of a pair has windows on those of the first; a ReLU inside a layer may hide a change.
+        assert name == "shift_conv" or bool(found[expected].all()), pixel
+        assert name in PAIRS or not bool(found[~expected].any()), pixel
+        assert found.any() == expected.any(), pixel
+
+
+# The second layer of a pair is surrounded by zeros always.
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in PAIRS])
+def test_a_ring_has_no_border(name: str) -> None:
+    layer = replaced(name, CONVOLUTIONS["3x3 around a ring"]()).eval()
+    x = torch.randn(1, 18, 6, 8)
+    # By even numbers, as Winograd's tiles lie 2 apart.
+    turned = logits(layer, x.roll((2, 4), dims=(2, 3)))
+    torch.testing.assert_close(turned, logits(layer, x).roll((2, 4), dims=(2, 3)), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("geometry", ["3x3 of groups", "3x3 of groups, stride 2", "3x3 depthwise"])
