@@ -273,6 +273,23 @@ def test_weights_far_beyond_the_activations(same_everywhere):
         assert relative_error(found[:, row], expected[:, row]) < 0.05, row
 
 
+def test_winograd_weights_far_beyond_the_activations_coarsen_them(same_everywhere):
+    torch.manual_seed(7)
+    layer = WinogradAdder().layer(nn.Conv2d(6, 9, 3, padding=1), from_trained=False)
+    with torch.no_grad():
+        layer.weight.mul_(100.0)
+    model = nn.Sequential(layer, nn.BatchNorm2d(9, momentum=None), nn.Flatten())
+    x = torch.randn(32, 6, 7, 7)
+    with torch.no_grad():
+        model.train()(x)
+    executor = freeze(model.eval(), x)
+    same_everywhere(executor, x[:4])
+    # 16 bits hold a weight of some hundreds of units only in steps that are no finer than a 60th of one.
+    assert executor.plan.activations[0].scale >= layer.weight.abs().max().item() / 2**15
+    with torch.no_grad():
+        assert relative_error(executor(x), model(x)) < 0.05
+
+
 def test_a_linear_adder_on_the_input_itself(same_everywhere):
     torch.manual_seed(5)
     model = nn.Sequential(nn.Flatten(), AdderLinear(nn.Linear(2 * 3 * 5, 7), Adder())).eval()
