@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.library import opcheck
 
-from dsnn_hpo.kernels import adder_conv2d, adder_conv2d_reference, adder_linear, adder_linear_reference
+from dsnn_hpo.errors import KernelError
+from dsnn_hpo.kernels import (
+    Implementation,
+    adder_conv2d,
+    adder_conv2d_reference,
+    adder_linear,
+    adder_linear_reference,
+    use_implementation,
+)
 
-profile = settings(derandomize=True, deadline=None, max_examples=60)
+profile = settings(
+    derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+# Relative to the sums of the terms' magnitudes, of at most a few hundred float32 terms; the forward pass adds up maxima of
+# x and w and takes away both (see adder.inl), so its terms are |x| + |w|.
+TOLERANCE = 2e-6
 
 
 @dataclass(frozen=True)
@@ -149,6 +162,125 @@ def test_compiles_into_one_graph() -> None:
         function(x, weight, 2, 1, 1, 2).square().sum().backward()
         gradients.append((x.grad, weight.grad))
     torch.testing.assert_close(*gradients)
+
+
+@st.composite
+def large_cases(draw: st.DrawFn) -> Case:
+    """Returns float32 cases whose channels fill blocks of 16 lanes, or not, and whose pixels fill tiles, or not."""
+    groups, per_group, rows = draw(
+        st.one_of(
+            st.tuples(st.just(1), st.sampled_from([1, 3, 16, 17, 35]), st.sampled_from([1, 16, 20, 33])),
+            st.tuples(st.sampled_from([2, 3]), st.sampled_from([1, 4, 17]), st.sampled_from([1, 2, 17])),
+            st.tuples(st.sampled_from([2, 16, 19, 40]), st.just(1), st.just(1)),
+        )
+    )
+    size, kernel = draw(st.tuples(st.integers(5, 9), st.integers(5, 9))), draw(st.tuples(*[st.integers(1, 3)] * 2))
+    stride, padding = draw(st.tuples(*[st.integers(1, 4)] * 2)), draw(st.tuples(*[st.integers(0, 3)] * 2))
+    dilation = draw(st.tuples(*[st.integers(1, 2)] * 2))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
+    x = torch.randn((draw(st.integers(1, 5)), groups * per_group, *size), generator=generator)
+    weight = torch.randn((groups * rows, per_group, *kernel), generator=generator)
+    formats = st.sampled_from([torch.contiguous_format, torch.channels_last])
+    x, weight = x.to(memory_format=draw(formats)), weight.to(memory_format=draw(formats))
+    return Case(x, weight, stride, padding, dilation, groups)
+
+
+Results = tuple[Tensor, Tensor, Tensor]
+
+
+def results_of(case: Case, grad: Tensor, exponent: float = 1.0) -> Results:
+    """Returns the output, the gradient of x and that of the weight for a gradient of the output."""
+    x, weight = case.x.clone().requires_grad_(), case.weight.clone().requires_grad_()
+    y = adder_conv2d(x, weight, *case.geometry, exponent)
+    y.backward(grad)
+    return y.detach(), x.grad, weight.grad
+
+
+def sums_of_magnitudes(case: Case, grad: Tensor) -> Results:
+    """Returns the sums over ``|x| + |w|``, over |g|, which the clipped terms do not exceed, and over ``|g| (|x| + |w|)``."""
+    spread = replace(case, x=case.x.abs(), weight=-case.weight.abs())
+    y, _, grad_weight = results_of(spread, grad.abs())
+    far = replace(case, x=torch.full_like(case.x, 10.0), weight=torch.zeros_like(case.weight))
+    return y, results_of(far, grad.abs())[1], grad_weight
+
+
+def assert_equal_the_reference(case: Case, n_threads: int = 1) -> None:
+    double = replace(case, x=case.x.double(), weight=case.weight.double())
+    y = adder_conv2d(double.x, double.weight, *case.geometry)
+    grad = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).reshape(y.shape)
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        with use_implementation(Implementation.COMPILED):
+            results = results_of(case, grad.float())
+    finally:
+        torch.set_num_threads(before)
+    expected, scales = results_of(double, grad), sums_of_magnitudes(double, grad)
+    for result, right, scale in zip(results, expected, scales, strict=True):
+        assert ((result - right).abs() <= TOLERANCE * scale.abs()).all()
+    for result, tensor in ((results[0], case.x), (results[1], case.x)):
+        assert result.is_contiguous() or result.is_contiguous(memory_format=torch.channels_last)
+        assert not tensor.is_contiguous() or result.is_contiguous()
+
+
+@profile
+@given(case=large_cases(), n_threads=st.sampled_from([1, 2]))
+def test_compiled_kernels_equal_the_reference(each_isa: str, case: Case, n_threads: int) -> None:
+    assert_equal_the_reference(case, n_threads)
+
+
+@pytest.mark.parametrize("n_images", [2, 3, 7])
+@pytest.mark.parametrize("groups", [1, 2, 32])
+def test_the_number_of_threads_changes_no_bit(each_isa: str, n_images: int, groups: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn((n_images, 32, 37, 43), generator=generator)
+    weight = torch.randn((32, 32 // groups, 3, 5), generator=generator)
+    case = Case(x, weight, (2, 1), (1, 2), (1, 1), groups)
+    # more than a million terms: below, one thread does it all
+    grad = torch.randn((n_images, 32, 19, 43), generator=generator)
+    before = torch.get_num_threads()
+    results = []
+    for n_threads in (1, 2, 3):
+        torch.set_num_threads(n_threads)
+        results.append(results_of(case, grad)[:2])
+    torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(other, results[0], strict=True))
+
+
+def test_a_large_image_and_many_rows_are_taken_in_parts(each_isa: str) -> None:
+    generator = torch.Generator().manual_seed(4)
+    x, weight = torch.randn((2, 3, 130, 110), generator=generator), torch.randn((6, 3, 3, 3), generator=generator)
+    assert_equal_the_reference(Case(x, weight, (1, 1), (1, 1), (1, 1), 1), n_threads=2)
+    rows, weight = torch.randn((3000, 20), generator=generator), torch.randn((5, 20), generator=generator)
+    with use_implementation(Implementation.COMPILED):
+        y = adder_linear(rows, weight)
+    torch.testing.assert_close(y, -torch.cdist(rows, weight, p=1), rtol=1e-5, atol=1e-4)
+
+
+def test_values_that_are_not_finite_stay_visible(each_isa: str) -> None:
+    for value in (math.nan, math.inf, -math.inf):
+        for groups in (1, 8):
+            x, weight = torch.ones(1, 8, 5, 5), torch.ones(8, 8 // groups, 3, 3)
+            x[0, 2, 2, 2] = value
+            y, grad_x, _ = results_of(Case(x, weight, (1, 1), (0, 0), (1, 1), groups), torch.ones(1, 8, 3, 3))
+            assert not y[0, 2].isfinite().any()
+            assert grad_x[0, 2, 2, 2].isnan() == math.isnan(value)
+            assert math.isnan(value) or grad_x[0, 2, 2, 2] == -math.copysign(9 * 8 / groups, value)
+            weight[3, 0, 1, 1] = value
+            y, grad_x, _ = results_of(Case(torch.ones(1, 8, 5, 5), weight, *((1, 1), (0, 0), (1, 1)), groups), y)
+            assert not y[0, 3].isfinite().any()
+            assert y[0, 4].isfinite().all()
+            assert not math.isnan(value) or grad_x[0, 0 if groups == 1 else 3, 2, 2].isnan()
+
+
+def test_compiled_kernels_say_what_they_do_not_take() -> None:
+    with use_implementation(Implementation.COMPILED), pytest.raises(KernelError, match=r"float32 .* not torch.float64"):
+        adder_conv2d(torch.zeros(1, 1, 1, 1).double(), torch.zeros(1, 1, 1, 1).double())
+
+
+def test_padding_beyond_memory_is_an_error() -> None:
+    with pytest.raises(MemoryError, match="not enough memory"):
+        adder_conv2d(torch.zeros(1, 2**15, 1, 1), torch.zeros(1, 2**15, 1, 1), 2**15, 2**15)
 
 
 def test_no_rows_are_no_results() -> None:

@@ -231,6 +231,21 @@ def test_large_depthwise_kernels_do_not_wrap(each_isa: str) -> None:
     assert (case.compiled() > 0).all()
 
 
+@pytest.mark.parametrize("n_channels", [1028, 1032])
+def test_sums_of_planes_up_to_the_end_of_32_bits_and_beyond(each_isa: str, n_channels: int) -> None:
+    # 1028 * 255 * 2**13 is the last one below 2**31.
+    weight = torch.full((3, n_channels, 1, 1), 2.0**13)
+    weight[:, 0] = 1.0
+    weight[1] *= -1.0
+    packed = pack(weight)
+    assert int(packed.n_planes.max()) == 2
+    x = torch.full((1, 3, 7, n_channels), 255, dtype=torch.uint8)
+    x[0, 0, 1:4] = 254
+    case = Case(x, packed, (torch.ones(3), torch.zeros(3)), Geometry(), 0, None, None)
+    assert torch.equal(case.compiled(), case.reference())
+    assert torch.equal(case.compiled()[..., 1], -case.compiled()[..., 0])
+
+
 def test_padding_beyond_memory_is_an_error() -> None:
     far = Geometry(stride=(2**15, 2**15), padding=(2**15, 2**15))
     x = torch.zeros(1, 4, 4, 2**13, dtype=torch.uint8)

@@ -28,6 +28,7 @@ struct Sweep {
   int32_t first_y, first_x, step_y, step_x, n_y, n_x, source_step_y, source_step_x;
   std::vector<Tap> taps;
   std::vector<AdderRun> runs;
+  std::vector<int64_t> sums_at;  // of the taps, among the sums of the source's pixels
   std::vector<float> weight, lane_sums;  // a group: blocks of 16 lanes
 };
 
@@ -50,11 +51,11 @@ struct Task {
   bool is_padded() const { return top || left || bottom || right; }
   bool has_sums() const { return !is_gradient() && !depthwise && exponent == 1.0f; }
   int64_t padded_rows() const { return int64_t{source_h} + top + bottom; }
-  int64_t row_sums() const { return row / n_channels; }
+  int64_t row_sums() const { return row / pixel * groups; }
 };
 
 Sweep forward_sweep(const DsnnAdder& d) {
-  Sweep s{0, 0, 1, 1, d.out_h, d.out_w, d.stride_h, d.stride_w, {}, {}, {}, {}};
+  Sweep s{0, 0, 1, 1, d.out_h, d.out_w, d.stride_h, d.stride_w, {}, {}, {}, {}, {}};
   for (int32_t i = 0; i < d.kernel_h; ++i)
     for (int32_t j = 0; j < d.kernel_w; ++j)
       s.taps.push_back({i * d.dilation_h - d.pad_h, j * d.dilation_w - d.pad_w, i * d.kernel_w + j});
@@ -65,7 +66,7 @@ Sweep forward_sweep(const DsnnAdder& d) {
 // (p * stride_h + i * dilation_h - pad_h, ..). Backwards, so that neighbours in memory follow each other.
 Sweep gradient_sweep(const DsnnAdder& d, int32_t y, int32_t x) {
   Sweep s{y, x, d.stride_h, d.stride_w, (d.in_h - y + d.stride_h - 1) / d.stride_h, (d.in_w - x + d.stride_w - 1) / d.stride_w,
-          1, 1, {}, {}, {}, {}};
+          1, 1, {}, {}, {}, {}, {}};
   for (int32_t i = d.kernel_h - 1; i >= 0; --i)
     for (int32_t j = d.kernel_w - 1; j >= 0; --j) {
       const int32_t p = y + d.pad_h - i * d.dilation_h, q = x + d.pad_w - j * d.dilation_w;
@@ -93,6 +94,7 @@ void set_runs(const Task& t, Sweep& s) {
   const bool joins = !t.depthwise && t.groups == 1;
   const Tap* before = nullptr;
   for (const Tap& tap : s.taps) {
+    s.sums_at.push_back((tap.y + t.top) * t.row_sums() + (tap.x + t.left) * t.groups);
     if (joins && before && tap.y == before->y && tap.x == before->x + 1)
       s.runs.back().length += t.n_channels;
     else
@@ -189,14 +191,17 @@ float* room_for_sums(const Task& t, int64_t n) {
 struct Tables {
   int64_t* source_at;
   int64_t* target_at;
+  int64_t* sums_at;  // among the sums of the source's pixels
   float* sums;
 };
 
 void fill(const Task& t, const Sweep& s, int64_t first, int64_t end, const Tables& tables) {
-  const int64_t x0 = first % s.n_x, row0 = first / s.n_x;
-  int64_t x = x0, y = row0 % s.n_y, image = row0 / s.n_y;
+  const int64_t row0 = first / s.n_x;
+  int64_t x = first % s.n_x, y = row0 % s.n_y, image = row0 / s.n_y;
   for (int64_t i = 0; i < end - first; ++i) {
-    tables.source_at[i] = image * t.image + y * s.source_step_y * t.row + x * s.source_step_x * t.pixel;
+    const int64_t row = image * t.padded_rows() + y * s.source_step_y, column = x * s.source_step_x;
+    tables.source_at[i] = row * t.row + column * t.pixel;
+    tables.sums_at[i] = row * t.row_sums() + column * t.groups;
     tables.target_at[i] =
         ((image * t.target_h + s.first_y + y * s.step_y) * t.target_w + s.first_x + x * s.step_x) * t.target_channels;
     if (++x < s.n_x) continue;
@@ -207,11 +212,11 @@ void fill(const Task& t, const Sweep& s, int64_t first, int64_t end, const Table
 }
 
 // The sum of everything that group `group` of a pixel sees, from the sums of its pixels.
-void sum_patches(const Task& t, const Sweep& s, const Held& held, int64_t group, int64_t n, const Tables& tables) {
+void sum_patches(const Sweep& s, const Held& held, int64_t group, int64_t n, const Tables& tables) {
   for (int64_t i = 0; i < n; ++i) {
+    const float* sums = held.sums + tables.sums_at[i] + group;
     float sum = 0.0f;
-    for (const Tap& tap : s.taps)
-      sum += held.sums[(tables.source_at[i] + (tap.y + t.top) * t.row + (tap.x + t.left) * t.pixel) / t.n_channels + group];
+    for (const int64_t at : s.sums_at) sum += sums[at];
     tables.sums[i] = sum;
   }
 }
@@ -230,7 +235,7 @@ void run_pixels(const Task& t, const Sweep& s, const Held& held, int64_t first, 
   a.pixel_sums = tables.sums, a.exponent = t.exponent;
   const int64_t target = held.first * t.target_h * t.target_w * t.target_channels;
   for (int64_t group = 0; group < t.groups; ++group) {
-    if (t.has_sums()) sum_patches(t, s, held, group, end - first, tables);
+    if (t.has_sums()) sum_patches(s, held, group, end - first, tables);
     a.source = held.source + group * t.n_channels;
     a.target = t.target + target + group * t.n_lanes;
     a.x = t.is_gradient() ? t.x + target + group * t.n_lanes : nullptr;
@@ -243,8 +248,8 @@ void run_pixels(const Task& t, const Sweep& s, const Held& held, int64_t first, 
 // Part `part` of `n_parts` of the pixels of the held images.
 void run_held(const Task& t, const Held& held, int part, int n_parts) {
   const int64_t wanted = kSourceFloats / t.pixel, n_taken = wanted < 128 ? 128 : wanted > 2048 ? 2048 : wanted;
-  int64_t* at = reinterpret_cast<int64_t*>(scratch(2, n_taken * 20));
-  const Tables tables{at, at + n_taken, reinterpret_cast<float*>(at + 2 * n_taken)};
+  int64_t* at = reinterpret_cast<int64_t*>(scratch(2, n_taken * 28));
+  const Tables tables{at, at + n_taken, at + 2 * n_taken, reinterpret_cast<float*>(at + 3 * n_taken)};
   for (const Sweep& s : t.sweeps) {
     const int64_t n_pixels = held.n * s.n_y * s.n_x, end = n_pixels * (part + 1) / n_parts;
     for (int64_t first = n_pixels * part / n_parts; first < end; first += n_taken)

@@ -114,9 +114,21 @@ DSNN_INLINE void grad_columns(const Term& term, const float* const* rows, int64_
   });
 }
 
+// Asks for the memory that the next tile needs at its beginning: waiting for it cost a fifth of the time.
+template <int P>
+DSNN_INLINE void fetch_next(const Adder& a, int block, int64_t first_pixel) {
+  if (first_pixel + 2 * P > a.n_pixels) return;
+  for (int p = 0; p < P; ++p) {
+    const int64_t at = a.target_at[first_pixel + P + p] + 16 * block;
+    __builtin_prefetch(a.x + at);
+    __builtin_prefetch(a.target + at, 1);
+  }
+}
+
 template <typename Term, int P>
 void grad_tile(const Adder& a, int block, int64_t first_pixel) {
   constexpr int N = 4;
+  fetch_next<P>(a, block, first_pixel);
   const Term term(a);
   const float* weight = a.weight + block * 16 * a.n_columns;
   const int lane = 16 * block, n_valid = a.n_lanes - lane < 16 ? a.n_lanes - lane : 16;

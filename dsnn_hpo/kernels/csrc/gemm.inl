@@ -242,36 +242,6 @@ void tiles_of(const Part& part, const int8_t* values, int64_t block_stride, cons
   return tiles_of_kind<NR, false>(part, values, block_stride, f);
 }
 
-// A sum over several planes is of 64 bits; finishes one pixel and block.
-void finish_wide(const Part& part, const Finish& f, const Pixel& pixel, int64_t index, const int64_t* sums) {
-  const Conv& c = *part.conv;
-  float values[16];
-  for (int i = 0; i < 16; ++i) {
-    const bool corrected = c.epilogue.correction && i < f.n_valid[0];
-    values[i] = static_cast<float>(sums[i] - (corrected ? c.epilogue.correction[f.row + i] : 0));
-  }
-  const Floats sum = load_floats(values);
-  finish_any(c, f, 0, pixel, index, sum);
-}
-
-// All pixels of the part on one block of several decoded planes, [plane][n_quads][64].
-void wide_tiles(const Part& part, const int8_t* values, int n_planes, const Finish& f) {
-  Walk walk(part, part.first_pixel);
-  const int64_t plane_stride = int64_t{64} * part.conv->weight.n_quads;
-  for (int64_t index = part.first_pixel; index < part.end_pixel; ++index) {
-    const Pixel pixel = walk.next();
-    int64_t total[16] = {0};
-    for (int plane = 0; plane < n_planes; ++plane) {
-      Ints sums[1][1] = {{zero_ints()}};
-      multiply<1, 1, false>(part, values + plane * plane_stride, 0, &pixel, sums);
-      int32_t stored[16];
-      store_ints(stored, sums[0][0]);
-      for (int i = 0; i < 16; ++i) total[i] += static_cast<int64_t>(stored[i]) * (int64_t{1} << (7 * plane));
-    }
-    finish_wide(part, f, pixel, index, total);
-  }
-}
-
 // Lays the quads of a decoded block out for multiply_pairs.
 void interleave_quads(int8_t* values, int n_quads) {
   for (int quad = 0; quad < n_quads; quad += 2) {

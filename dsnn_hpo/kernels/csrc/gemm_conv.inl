@@ -17,7 +17,7 @@ void blocks(Part& part, int first, int end) {
     if (planes && planes[block] > 1) {
       for (int plane = 0; plane < planes[block]; ++plane)
         decode_block(weight, codes + block * bytes, plane, values + plane * decoded);
-      wide_tiles(part, values, planes[block], make_finish(part, block, 1));
+      blocks_of_planes(part, values, planes[block], make_finish(part, block, 1));
       ++block;
       continue;
     }

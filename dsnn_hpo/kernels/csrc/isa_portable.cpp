@@ -6,6 +6,7 @@
 #include "each.inl"
 #include "decode.inl"
 #include "gemm.inl"
+#include "planes.inl"
 #include "direct.inl"
 #include "adder8.inl"
 #include "gemm_conv.inl"

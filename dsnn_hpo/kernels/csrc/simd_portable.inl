@@ -148,8 +148,23 @@ DSNN_INLINE Floats all_floats(float v) { return Floats{v, v, v, v, v, v, v, v, v
 DSNN_INLINE Floats to_floats(Ints v) { return __builtin_convertvector(v, Floats); }
 DSNN_INLINE Floats mul(Floats a, Floats b) { return a * b; }
 DSNN_INLINE Floats add(Floats a, Floats b) { return a + b; }
-DSNN_INLINE Floats minimum(Floats a, Floats b) { return a < b ? a : b; }
-DSNN_INLINE Floats maximum(Floats a, Floats b) { return a > b ? a : b; }
+// Comparisons of vectors longer than the processor's fall apart into single values; those of four are whole everywhere.
+typedef float Four __attribute__((vector_size(16)));
+template <typename Choose>
+DSNN_INLINE Floats by_fours(Floats a, Floats b, const Choose& choose) {
+  Four x[4], y[4];
+  __builtin_memcpy(x, &a, 64);
+  __builtin_memcpy(y, &b, 64);
+  for (int i = 0; i < 4; ++i) x[i] = choose(x[i], y[i]);
+  __builtin_memcpy(&a, x, 64);
+  return a;
+}
+DSNN_INLINE Floats minimum(Floats a, Floats b) {
+  return by_fours(a, b, [](Four p, Four q) __attribute__((always_inline)) { return p < q ? p : q; });
+}
+DSNN_INLINE Floats maximum(Floats a, Floats b) {
+  return by_fours(a, b, [](Four p, Four q) __attribute__((always_inline)) { return p > q ? p : q; });
+}
 DSNN_INLINE void store_floats(float* p, Floats v) { __builtin_memcpy(p, &v, 64); }
 static __attribute__((noinline)) void round_all(const float* v, int32_t* out) {
   for (int i = 0; i < 16; ++i) out[i] = static_cast<int32_t>(__builtin_rintf(v[i]));
@@ -183,7 +198,12 @@ DSNN_INLINE Floats hidden(Floats v) { return v; }
 DSNN_INLINE Floats add_on_multiplier(Floats a, Floats b, Floats) { return a + b; }
 DSNN_INLINE Floats sub_on_multiplier(Floats a, Floats b, Floats) { return a - b; }
 // v limited to -1 to 1; 1 for NaN
-DSNN_INLINE Floats clip(Floats v, Floats ones) { return minimum(maximum(v, -ones), ones); }
+DSNN_INLINE Floats clip(Floats v, Floats ones) {
+  return by_fours(v, ones, [](Four p, Four one) __attribute__((always_inline)) {
+    const Four at_least = p > -one ? p : -one;
+    return at_least < one ? at_least : one;
+  });
+}
 // v, but NaN where x is
 DSNN_INLINE Floats keep_nan(Floats v, Floats x) { return x == x ? v : x; }
 // The sum of 16 values, halves added to halves.
