@@ -167,54 +167,55 @@ class _Adder(ctypes.Structure):
     ]
 
 
-def _compiled(exponent: float, *tensors: Tensor) -> ctypes.CDLL | None:
+def _compiled(*tensors: Tensor) -> ctypes.CDLL | None:
     """Returns the library if it should compute on these tensors; None for the reference."""
     loaded = _library.compiled_library()
-    if loaded is None or (exponent == 1 and all(t.dtype is torch.float32 and t.device.type == "cpu" for t in tensors)):
+    if loaded is None or all(t.dtype is torch.float32 and t.device.type == "cpu" for t in tensors):
         return loaded
     if current_implementation() is Implementation.COMPILED:
         raise KernelError(
-            "adder_conv2d: the compiled kernel takes float32 tensors on the CPU and exponent 1, not "
+            "adder_conv2d: the compiled kernel takes float32 tensors on the CPU, not "
             + ", ".join(f"{t.dtype} on {t.device}" for t in tensors)
-            + f" and {exponent}"
         )
     return None
 
 
-def _run(function: Any, x: Tensor, weight: Tensor, grad: Tensor | None, shape: torch.Size, arguments: Any) -> Tensor:
-    """Returns what a compiled function writes, laid out as x: the output of ``shape``, or the gradient of x."""
+def _call(function: Any, x: Tensor, weight: Tensor, grad: Tensor | None, output: Tensor, arguments: Any) -> None:
+    """Calls a function of the library, which writes ``output``, images channels_last."""
     *geometry, groups, exponent = arguments
-    last, filters = x.contiguous(memory_format=torch.channels_last), weight.contiguous()
+    images, filters = x.contiguous(memory_format=torch.channels_last), weight.contiguous()
     grad = None if grad is None else grad.contiguous(memory_format=torch.channels_last)
-    written = shape if grad is None else x.shape
-    output = torch.empty(written, dtype=torch.float32, memory_format=torch.channels_last)
     n, channels, height, width = x.shape
+    size = _geometry(*geometry).output_size((height, width), (weight.shape[2], weight.shape[3]))
     description = _Adder(
-        last.data_ptr(), filters.data_ptr(), pointer(grad), output.data_ptr(),
-        n, height, width, channels, *shape[2:], shape[1], *weight.shape[2:],
+        images.data_ptr(), filters.data_ptr(), pointer(grad), output.data_ptr(),
+        n, height, width, channels, *size, weight.shape[0], *weight.shape[2:],
         *geometry[0], *geometry[2], *geometry[1], groups, exponent,
     )  # fmt: skip
     require_memory(function(ctypes.byref(description), _library.n_threads()))
-    return output.contiguous(memory_format=_memory_format(x))
 
 
 def _adder_conv2d(x: Tensor, weight: Tensor, *arguments: Any) -> Tensor:
     *geometry, groups, exponent = arguments
     shape = _checked(x, weight, _geometry(*geometry), groups, exponent)
-    loaded = _compiled(exponent, x, weight)
+    loaded = _compiled(x, weight)
     if loaded is None or not shape.numel():
         return adder_conv2d_reference(x, weight, *arguments)
-    return _run(loaded.dsnn_adder_forward, x, weight, None, shape, arguments)
+    y = torch.empty(shape, dtype=torch.float32, memory_format=torch.channels_last)
+    _call(loaded.dsnn_adder_forward, x, weight, None, y, arguments)
+    return y.contiguous(memory_format=_memory_format(x))
 
 
 def _adder_conv2d_grad_input(grad: Tensor, x: Tensor, weight: Tensor, *arguments: Any) -> Tensor:
     *geometry, groups, exponent = arguments
     if not grad.numel():
         return torch.zeros_like(x, memory_format=_memory_format(x))
-    loaded = _compiled(exponent, grad, x, weight)
-    if loaded is not None:
-        return _run(loaded.dsnn_adder_grad_input, x, weight, grad, grad.shape, arguments)
-    grad_x = reference.grad_input(grad, x, weight, _geometry(*geometry), groups, exponent)
+    loaded = _compiled(grad, x, weight)
+    if loaded is None:
+        grad_x = reference.grad_input(grad, x, weight, _geometry(*geometry), groups, exponent)
+    else:
+        grad_x = torch.empty_like(x, memory_format=torch.channels_last)
+        _call(loaded.dsnn_adder_grad_input, x, weight, grad, grad_x, arguments)
     return grad_x.contiguous(memory_format=_memory_format(x))
 
 
@@ -223,13 +224,24 @@ def _adder_conv2d_grad_weight(grad: Tensor, x: Tensor, weight: Tensor, *argument
     result = torch.zeros_like(weight)
     if not grad.numel():
         return result
-    if exponent > 1:
-        return result.copy_(reference.grad_weight(grad, x, weight, _geometry(*geometry), groups, exponent))
+    if 1 < exponent < 2:
+        return result.copy_(_power_grad_weight(grad, x, weight, arguments))
     # sum g (x - w) = sum g x - w sum g: the first is the weight gradient of a convolution.
     _, products, _ = torch.ops.aten.convolution_backward(
         grad, x, weight, None, *geometry, False, [0, 0], groups, [False, True, False]
     )
-    return torch.addcmul(products, weight, grad.sum((0, 2, 3))[:, None, None, None], value=-1, out=result)
+    torch.addcmul(products, weight, grad.sum((0, 2, 3))[:, None, None, None], value=-1, out=result)
+    return result if exponent == 1 else result.mul_(2)
+
+
+def _power_grad_weight(grad: Tensor, x: Tensor, weight: Tensor, arguments: Any) -> Tensor:
+    *geometry, groups, exponent = arguments
+    loaded = _compiled(grad, x, weight)
+    if loaded is None:
+        return reference.grad_weight(grad, x, weight, _geometry(*geometry), groups, exponent)
+    result = torch.empty(weight.shape, dtype=torch.float32)
+    _call(loaded.dsnn_adder_grad_weight, x, weight, grad, result, arguments)
+    return result
 
 
 LIBRARY.impl("adder_conv2d", _adder_conv2d, "CompositeExplicitAutograd")

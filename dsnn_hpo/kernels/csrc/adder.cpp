@@ -1,7 +1,8 @@
 // Adder layers: pads images, lays weights out for the kernels, and divides the work.
 //
-// The forward pass and the input gradient are one sweep each: every target pixel sums over taps of a source, which is the
-// input, or the output's gradient. With a stride, input pixels see different taps: those that see the same ones are a sweep.
+// The forward pass and the input gradient are sweeps: every target pixel sums over taps of a source, which is the input, or
+// the output's gradient. With a stride, input pixels see different taps: those that see the same ones are a sweep. The weight
+// gradient takes the forward pass's sweep, and every tap sums over all target pixels.
 #include "adder.hpp"
 
 #include <cstring>
@@ -17,6 +18,8 @@ namespace {
 
 constexpr int64_t kHeldBytes = 128 * 1024;  // of padded images that one thread holds at a time
 constexpr int64_t kSourceFloats = 1 << 15;  // of the source that all blocks of lanes read before the next ones
+
+enum class Direction { kForward, kGradInput, kGradWeight };
 
 struct Tap {
   int32_t y, x;  // in the source, of the sweep's first pixel
@@ -34,10 +37,12 @@ struct Sweep {
 
 // Source and target of all sweeps.
 struct Task {
+  Direction direction;
   const float* source;
   int32_t source_h, source_w, source_channels;
   float* target;
-  const float* x;  // gradient: as the target; else null
+  const float* x;     // input gradient: as the target
+  const float* grad;  // weight gradient: as the target of the forward pass
   int32_t target_h, target_w, target_channels;
   int32_t n_images, groups, n_lanes, n_channels;  // lanes and source channels of a group
   int64_t lane_stride, channel_stride;            // in the weight
@@ -47,9 +52,9 @@ struct Task {
   int64_t pixel, row, image;         // floats of the padded source
   std::vector<Sweep> sweeps;
 
-  bool is_gradient() const { return x != nullptr; }
   bool is_padded() const { return top || left || bottom || right; }
-  bool has_sums() const { return !is_gradient() && !depthwise && exponent == 1.0f; }
+  bool has_sums() const { return direction == Direction::kForward && !depthwise && exponent == 1.0f; }
+  int64_t n_blocks() const { return (n_lanes + 15) / 16; }
   int64_t padded_rows() const { return int64_t{source_h} + top + bottom; }
   int64_t row_sums() const { return row / pixel * groups; }
 };
@@ -103,34 +108,41 @@ void set_runs(const Task& t, Sweep& s) {
   }
 }
 
-// [group][block][tap][channel][16 lanes]; of the lanes the sums in the forward pass, NaN where a weight is in the gradient.
-void set_weight(const Task& t, const float* weight, int64_t n_taps, Sweep& s) {
-  const int64_t n_blocks = (t.n_lanes + 15) / 16, n_columns = static_cast<int64_t>(s.taps.size()) * t.n_channels;
-  s.weight.assign(t.groups * n_blocks * n_columns * 16, 0.0f);
-  s.lane_sums.assign(t.groups * n_blocks * 16, 0.0f);
-  const int64_t group_size = int64_t{t.n_lanes} * t.n_channels * n_taps;
+// Calls visit(index in the weight, index in [group][block][tap][channel][16 lanes]).
+template <typename Visit>
+void each_weight(const Task& t, const Sweep& s, int64_t n_taps, const Visit& visit) {
+  const int64_t group_size = int64_t{t.n_lanes} * t.n_channels * n_taps, n_used = static_cast<int64_t>(s.taps.size());
   for (int64_t lane = 0; lane < int64_t{t.groups} * t.n_lanes; ++lane) {
-    const int64_t group = lane / t.n_lanes, in_group = lane % t.n_lanes, block = group * n_blocks + in_group / 16;
-    const float* from = weight + group * group_size + in_group * t.lane_stride;
-    float* to = s.weight.data() + block * n_columns * 16 + in_group % 16;
-    double sum = 0.0;
+    const int64_t group = lane / t.n_lanes, in_group = lane % t.n_lanes, block = group * t.n_blocks() + in_group / 16;
+    const int64_t from = group * group_size + in_group * t.lane_stride;
+    int64_t to = block * n_used * t.n_channels * 16 + in_group % 16;
     for (const Tap& tap : s.taps)
-      for (int64_t channel = 0; channel < t.n_channels; ++channel, to += 16) {
-        *to = from[channel * t.channel_stride + tap.index];
-        sum += t.is_gradient() ? (*to != *to ? *to : 0.0f) : *to;
-      }
-    s.lane_sums[block * 16 + in_group % 16] = static_cast<float>(sum);
+      for (int64_t channel = 0; channel < t.n_channels; ++channel, to += 16)
+        visit(from + channel * t.channel_stride + tap.index, to);
   }
 }
 
-Task task_of(const DsnnAdder& d, bool is_gradient) {
+// The weight for the kernels; and of the lanes the sums in the forward pass, NaN where a weight is in the input gradient.
+void set_weight(const Task& t, const float* weight, int64_t n_taps, Sweep& s) {
+  const int64_t n_lanes = t.groups * t.n_blocks() * 16, n_columns = static_cast<int64_t>(s.taps.size()) * t.n_channels;
+  s.weight.assign(n_lanes * n_columns, 0.0f);
+  std::vector<double> sums(n_lanes, 0.0);
+  each_weight(t, s, n_taps, [&](int64_t from, int64_t to) {
+    const float value = weight[from];
+    s.weight[to] = value;
+    sums[to / (16 * n_columns) * 16 + to % 16] += t.has_sums() || value != value ? value : 0.0f;
+  });
+  s.lane_sums.assign(sums.begin(), sums.end());
+}
+
+Task task_of(const DsnnAdder& d, Direction direction) {
   const int32_t n_rows = d.out_channels / d.groups, n_channels = d.in_channels / d.groups;
   const int64_t n_taps = int64_t{d.kernel_h} * d.kernel_w, row_size = n_channels * n_taps;
   Task t{};
-  t.n_images = d.n_images, t.exponent = d.exponent;
+  t.direction = direction, t.n_images = d.n_images, t.exponent = d.exponent;
   t.depthwise = n_rows == 1 && n_channels == 1 && d.groups > 1;
   t.groups = t.depthwise ? 1 : d.groups;
-  if (is_gradient) {
+  if (direction == Direction::kGradInput) {
     t.source = d.grad, t.source_h = d.out_h, t.source_w = d.out_w, t.source_channels = d.out_channels;
     t.target = d.output, t.target_h = d.in_h, t.target_w = d.in_w, t.target_channels = d.in_channels;
     t.x = d.x, t.n_lanes = n_channels, t.n_channels = n_rows, t.lane_stride = n_taps, t.channel_stride = row_size;
@@ -141,6 +153,9 @@ Task task_of(const DsnnAdder& d, bool is_gradient) {
     t.target = d.output, t.target_h = d.out_h, t.target_w = d.out_w, t.target_channels = d.out_channels;
     t.n_lanes = n_rows, t.n_channels = n_channels, t.lane_stride = row_size, t.channel_stride = n_taps;
     t.sweeps.push_back(forward_sweep(d));
+  }
+  if (direction == Direction::kGradWeight) {
+    t.grad = d.grad, t.n_lanes = n_channels, t.n_channels = n_rows, t.lane_stride = n_taps, t.channel_stride = row_size;
   }
   if (t.depthwise) t.n_lanes = d.groups, t.lane_stride = n_taps;
   set_padding(t);
@@ -224,49 +239,61 @@ void sum_patches(const Sweep& s, const Held& held, int64_t group, int64_t n, con
 // Pixels [first, end) of a sweep over the held images.
 void run_pixels(const Task& t, const Sweep& s, const Held& held, int64_t first, int64_t end, const Tables& tables) {
   const AdderKernels& kernels = isa().adder;
-  const auto kernel = t.depthwise ? (t.is_gradient() ? kernels.depthwise_grad_input : kernels.depthwise_forward)
-                                  : (t.is_gradient() ? kernels.grad_input : kernels.forward);
-  const int64_t n_blocks = (t.n_lanes + 15) / 16;
+  const bool is_gradient = t.direction == Direction::kGradInput;
+  const auto kernel = t.depthwise ? (is_gradient ? kernels.depthwise_grad_input : kernels.depthwise_forward)
+                                  : (is_gradient ? kernels.grad_input : kernels.forward);
   fill(t, s, first, end, tables);
   Adder a{};
   a.source_at = tables.source_at, a.target_at = tables.target_at, a.n_pixels = end - first;
   a.runs = s.runs.data(), a.n_runs = static_cast<int32_t>(s.runs.size());
   a.n_columns = static_cast<int64_t>(s.taps.size()) * t.n_channels, a.n_lanes = t.n_lanes;
-  a.pixel_sums = tables.sums, a.exponent = t.exponent;
+  a.pixel_sums = t.has_sums() ? tables.sums : nullptr, a.exponent = t.exponent;
   const int64_t target = held.first * t.target_h * t.target_w * t.target_channels;
   for (int64_t group = 0; group < t.groups; ++group) {
     if (t.has_sums()) sum_patches(s, held, group, end - first, tables);
     a.source = held.source + group * t.n_channels;
     a.target = t.target + target + group * t.n_lanes;
-    a.x = t.is_gradient() ? t.x + target + group * t.n_lanes : nullptr;
-    a.weight = s.weight.data() + group * n_blocks * a.n_columns * 16;
-    a.lane_sums = s.lane_sums.data() + group * n_blocks * 16;
+    a.x = is_gradient ? t.x + target + group * t.n_lanes : nullptr;
+    a.weight = s.weight.data() + group * t.n_blocks() * a.n_columns * 16;
+    a.lane_sums = s.lane_sums.data() + group * t.n_blocks() * 16;
     kernel(a);
   }
 }
 
-// Part `part` of `n_parts` of the pixels of the held images.
-void run_held(const Task& t, const Held& held, int part, int n_parts) {
+// Calls work(first, end, tables) for pixels [first, end) of n, a few at a time.
+template <typename Work>
+void each_few_pixels(const Task& t, int64_t first, int64_t end, const Work& work) {
   const int64_t wanted = kSourceFloats / t.pixel, n_taken = wanted < 128 ? 128 : wanted > 2048 ? 2048 : wanted;
   int64_t* at = reinterpret_cast<int64_t*>(scratch(2, n_taken * 28));
   const Tables tables{at, at + n_taken, at + 2 * n_taken, reinterpret_cast<float*>(at + 3 * n_taken)};
+  for (; first < end; first += n_taken) work(first, end - first < n_taken ? end : first + n_taken, tables);
+}
+
+// Part `part` of `n_parts` of the pixels of the held images.
+void run_held(const Task& t, const Held& held, int part, int n_parts) {
   for (const Sweep& s : t.sweeps) {
-    const int64_t n_pixels = held.n * s.n_y * s.n_x, end = n_pixels * (part + 1) / n_parts;
-    for (int64_t first = n_pixels * part / n_parts; first < end; first += n_taken)
-      run_pixels(t, s, held, first, end - first < n_taken ? end : first + n_taken, tables);
+    const int64_t n_pixels = held.n * s.n_y * s.n_x;
+    each_few_pixels(t, n_pixels * part / n_parts, n_pixels * (part + 1) / n_parts,
+                    [&](int64_t first, int64_t end, const Tables& tables) { run_pixels(t, s, held, first, end, tables); });
   }
 }
 
-// Images [first, end), a few at a time, in this thread.
-void run_images(const Task& t, int64_t first, int64_t end) {
+// Calls work(held) for images [first, end), a few at a time.
+template <typename Work>
+void each_few_images(const Task& t, int64_t first, int64_t end, const Work& work) {
   const int64_t n_wanted = kHeldBytes / (4 * t.image), n_held = n_wanted < 1 ? 1 : n_wanted;
   float* padded = room_for_padded(t, n_held);
   float* sums = room_for_sums(t, n_held);
   for (int64_t i = first; i < end; i += n_held) {
     const int64_t n = end - i < n_held ? end - i : n_held;
     prepare(t, i, 0, n * t.padded_rows(), padded, sums);
-    run_held(t, {padded ? padded : t.source + i * t.image, sums, i, n}, 0, 1);
+    work(Held{padded ? padded : t.source + i * t.image, sums, i, n});
   }
+}
+
+// Images [first, end) in this thread.
+void run_images(const Task& t, int64_t first, int64_t end) {
+  each_few_images(t, first, end, [&](const Held& held) { run_held(t, held, 0, 1); });
 }
 
 // Few images: the threads share each of them.
@@ -281,18 +308,61 @@ bool run_shared(const Task& t, int n_threads) {
   return in_parallel(n_threads, [&](int part) { run_held(t, held, part, n_threads); });
 }
 
-int32_t run(const DsnnAdder& d, bool is_gradient, int n_threads) {
-  try {
-    const Task t = task_of(d, is_gradient);
-    const int64_t n_terms = int64_t{d.n_images} * d.out_h * d.out_w * d.out_channels * (d.in_channels / d.groups) * d.kernel_h * d.kernel_w;
-    if (n_threads <= 1 || n_terms < kParallelWork) {
-      run_images(t, 0, t.n_images);
-      return 0;
+bool run_sweeps(const Task& t, int n_threads) {
+  if (n_threads == 1) {
+    run_images(t, 0, t.n_images);
+    return true;
+  }
+  if (t.n_images < 2 * n_threads) return run_shared(t, n_threads);
+  const int64_t n = t.n_images;
+  return in_parallel(n_threads,
+                     [&](int part) { run_images(t, n * part / n_threads, n * (part + 1) / n_threads); });
+}
+
+// Columns [first, end) of the weight gradient, a tap of a block of lanes each, over the held images' pixels.
+void sum_weight_grads(const Task& t, const Held& held, int64_t first, int64_t end, float* sums) {
+  const Sweep& s = t.sweeps[0];
+  const int64_t n_taps = static_cast<int64_t>(s.taps.size()), size = int64_t{t.n_channels} * 16;
+  each_few_pixels(t, 0, held.n * s.n_y * s.n_x, [&](int64_t first_pixel, int64_t end_pixel, const Tables& tables) {
+    fill(t, s, first_pixel, end_pixel, tables);
+    for (int64_t column = first; column < end; ++column) {
+      const Tap& tap = s.taps[column % n_taps];
+      const int64_t group = column / n_taps / t.n_blocks(), lane = column / n_taps % t.n_blocks() * 16;
+      AdderWeightGrad a{};
+      a.x = held.source + (tap.y + t.top) * t.row + (tap.x + t.left) * t.pixel + group * t.n_lanes + lane;
+      a.grad = t.grad + held.first * t.target_h * t.target_w * t.target_channels +
+               (t.depthwise ? lane : group * t.n_channels);
+      a.x_at = tables.source_at, a.grad_at = tables.target_at, a.n_pixels = end_pixel - first_pixel;
+      a.weight = s.weight.data() + column * size, a.sums = sums + column * size;
+      a.n_rows = t.n_channels, a.n_lanes = t.n_lanes - lane < 16 ? static_cast<int32_t>(t.n_lanes - lane) : 16;
+      a.is_depthwise = t.depthwise, a.exponent = t.exponent;
+      isa().adder.grad_weight(a);
     }
-    const int64_t n = t.n_images;
-    const bool has_memory = n < 2 * n_threads ? run_shared(t, n_threads) : in_parallel(n_threads, [&](int part) {
-      run_images(t, n * part / n_threads, n * (part + 1) / n_threads);
-    });
+  });
+}
+
+// Every thread takes columns of its own, over all images, so that the sums do not depend on the number of threads.
+bool run_grad_weight(const Task& t, int64_t n_taps, int n_threads) {
+  const Sweep& s = t.sweeps[0];
+  std::vector<float> sums(s.weight.size(), 0.0f);
+  const int64_t n_columns = t.groups * t.n_blocks() * static_cast<int64_t>(s.taps.size());
+  const bool has_memory = in_parallel(n_threads, [&](int part) {
+    const int64_t first = n_columns * part / n_threads, end = n_columns * (part + 1) / n_threads;
+    if (first < end)
+      each_few_images(t, 0, t.n_images, [&](const Held& held) { sum_weight_grads(t, held, first, end, sums.data()); });
+  });
+  each_weight(t, s, n_taps, [&](int64_t to, int64_t from) { t.target[to] = sums[from]; });
+  return has_memory;
+}
+
+int32_t run(const DsnnAdder& d, Direction direction, int n_threads) {
+  try {
+    const Task t = task_of(d, direction);
+    const int64_t n_taps = int64_t{d.kernel_h} * d.kernel_w;
+    const int64_t n_terms = int64_t{d.n_images} * d.out_h * d.out_w * d.out_channels * (d.in_channels / d.groups) * n_taps;
+    const int threads = n_terms < kParallelWork || n_threads < 1 ? 1 : n_threads;
+    const bool has_memory =
+        direction == Direction::kGradWeight ? run_grad_weight(t, n_taps, threads) : run_sweeps(t, threads);
     return has_memory ? 0 : kNoMemory;
   } catch (const std::bad_alloc&) {
     return kNoMemory;
@@ -302,6 +372,14 @@ int32_t run(const DsnnAdder& d, bool is_gradient, int n_threads) {
 }  // namespace
 }  // namespace dsnn
 
-int32_t dsnn_adder_forward(const DsnnAdder* adder, int32_t n_threads) { return dsnn::run(*adder, false, n_threads); }
+int32_t dsnn_adder_forward(const DsnnAdder* adder, int32_t n_threads) {
+  return dsnn::run(*adder, dsnn::Direction::kForward, n_threads);
+}
 
-int32_t dsnn_adder_grad_input(const DsnnAdder* adder, int32_t n_threads) { return dsnn::run(*adder, true, n_threads); }
+int32_t dsnn_adder_grad_input(const DsnnAdder* adder, int32_t n_threads) {
+  return dsnn::run(*adder, dsnn::Direction::kGradInput, n_threads);
+}
+
+int32_t dsnn_adder_grad_weight(const DsnnAdder* adder, int32_t n_threads) {
+  return dsnn::run(*adder, dsnn::Direction::kGradWeight, n_threads);
+}

@@ -28,6 +28,20 @@ struct Adder {
   float exponent;
 };
 
+// The weight gradient of a block of 16 lanes, input channels, at one tap, for exponents above 1.
+struct AdderWeightGrad {
+  const float* x;       // of the block's first lane
+  const int64_t* x_at;  // a pixel: what the tap sees
+  const float* grad;    // of the output, of the first row; of the block's first lane where depthwise
+  const int64_t* grad_at;
+  int64_t n_pixels;
+  const float* weight;  // [n_rows][16]
+  float* sums;          // the same; added to
+  int32_t n_rows, n_lanes;
+  bool is_depthwise;
+  float exponent;
+};
+
 struct AdderKernels {
   // -sum |source - w|**exponent
   void (*forward)(const Adder&);
@@ -36,6 +50,7 @@ struct AdderKernels {
   // The same where lane i of the target sees only lane i of the source, and a column is a run.
   void (*depthwise_forward)(const Adder&);
   void (*depthwise_grad_input)(const Adder&);
+  void (*grad_weight)(const AdderWeightGrad&);
   // The sums of n vectors of `length` floats that lie side by side.
   void (*sums)(const float* vectors, int64_t n, int64_t length, float* sums);
 };

@@ -8,6 +8,28 @@
 namespace dsnn {
 namespace {
 
+// a**q within 1e-5 of itself, a >= 0 and -1 < q < 1, as 2**(q log2 a); something finite for 0. Both polynomials are minimax:
+// log2(1 + t) on [sqrt(1/2) - 1, sqrt(2) - 1] within 2e-6, 2**f on [-1/2, 1/2] within 3e-6 of itself.
+DSNN_INLINE Floats power(Floats a, Floats q) {
+  const Ints bits = as_ints(a);
+  const Ints whole = from_exponent_field(sub_ints(bits, all_ints(0x3f3504f3)));
+  const Floats t = sub(as_floats(sub_ints(bits, to_exponent_field(whole))), all_floats(1.0f));
+  Floats log = multiply_add(all_floats(0x1.49e2fp-2f), all_floats(-0x1.a71984p-3f), t);
+  log = multiply_add(all_floats(-0x1.784f4cp-2f), log, t);
+  log = multiply_add(all_floats(0x1.eada36p-2f), log, t);
+  log = multiply_add(all_floats(-0x1.713832p-1f), log, t);
+  log = multiply_add(all_floats(0x1.7155acp+0f), log, t);
+  const Floats z = mul(q, multiply_add(to_floats(whole), log, t));
+  // Adding 1.5 * 2**23 rounds to an integer, in the lowest bits.
+  const Floats nearest = add(z, all_floats(0x1.8p23f)), fraction = sub(z, sub(nearest, all_floats(0x1.8p23f)));
+  Floats value = multiply_add(all_floats(0x1.ca1444p-5f), all_floats(0x1.3997d4p-7f), fraction);
+  value = multiply_add(all_floats(0x1.ec06dap-3f), value, fraction);
+  value = multiply_add(all_floats(0x1.62e0dcp-1f), value, fraction);
+  value = multiply_add(all_floats(0x1.ffffe8p-1f), value, fraction);
+  return as_floats(add_ints(as_ints(value), to_exponent_field(as_ints(nearest))));
+}
+
+// -|v - w|, the quick way
 struct Distance {
   Floats ones, factor;
   explicit Distance(const Adder&) : ones(hidden(all_floats(1.0f))), factor(all_floats(-2.0f)) {}
@@ -17,6 +39,24 @@ struct Distance {
   DSNN_INLINE_MEMBER Floats finish(Floats sum, float pixel_sum, Floats lane_sum) const {
     return multiply_add(add(all_floats(pixel_sum), lane_sum), sum, factor);
   }
+};
+
+// -|v - w|, where there are no sums to share
+struct PlainDistance {
+  explicit PlainDistance(const Adder&) {}
+  DSNN_INLINE_MEMBER Floats add_term(Floats sum, Floats v, Floats w) const { return add(sum, magnitude(sub(v, w))); }
+  DSNN_INLINE_MEMBER Floats finish(Floats sum, float, Floats) const { return sub(zero_floats(), sum); }
+};
+
+// -|v - w|**p, as -|v - w| |v - w|**(p - 1)
+struct PowerDistance {
+  Floats exponent;
+  explicit PowerDistance(const Adder& a) : exponent(all_floats(a.exponent - 1.0f)) {}
+  DSNN_INLINE_MEMBER Floats add_term(Floats sum, Floats v, Floats w) const {
+    const Floats distance = magnitude(sub(v, w));
+    return multiply_add(sum, distance, power(distance, exponent));
+  }
+  DSNN_INLINE_MEMBER Floats finish(Floats sum, float, Floats) const { return sub(zero_floats(), sum); }
 };
 
 template <typename Term, int P, int B, int N>
@@ -58,7 +98,8 @@ void forward_tile(const Adder& a, int block, int64_t first_pixel) {
     const Floats lane_sum = load_floats(a.lane_sums + lane);
     each<P>([&](auto p) DSNN_LAMBDA {
       const int64_t pixel = first_pixel + p;
-      store_some(a.target + a.target_at[pixel] + lane, term.finish(sums[p][b], a.pixel_sums[pixel], lane_sum), n_valid);
+      const float pixel_sum = a.pixel_sums ? a.pixel_sums[pixel] : 0.0f;
+      store_some(a.target + a.target_at[pixel] + lane, term.finish(sums[p][b], pixel_sum, lane_sum), n_valid);
     });
   });
 }
@@ -85,6 +126,10 @@ void forward_block(const Adder& a, int block) {
 void adder_forward(const Adder& a) {
   const int n_blocks = (a.n_lanes + 15) / 16;
   int block = 0;
+  if (a.exponent > 1.0f) {
+    for (; block < n_blocks; ++block) forward_block<PowerDistance, kPowerTile, 1>(a, block);
+    return;
+  }
   if constexpr (kForwardPairTile > 0)
     for (; block + 2 <= n_blocks; block += 2) forward_block<Distance, kForwardPairTile, 2>(a, block);
   for (; block < n_blocks; ++block) forward_block<Distance, kForwardTile, 1>(a, block);
@@ -99,6 +144,19 @@ struct Clipped {
     const Floats difference = P % 2 ? sub_on_multiplier(w, x, ones) : sub(w, x);
     return multiply_add(sum, v, clip(difference, ones));
   }
+  DSNN_INLINE_MEMBER Floats finish(Floats sum) const { return sum; }
+};
+
+// sum + v * p |d|**(p - 1) sgn(d), d = w - x, as p d |d|**(p - 2)
+struct PowerSlope {
+  Floats exponent, factor;
+  explicit PowerSlope(const Adder& a) : exponent(all_floats(a.exponent - 2.0f)), factor(all_floats(a.exponent)) {}
+  template <int>
+  DSNN_INLINE_MEMBER Floats add_term(Floats sum, Floats v, Floats w, Floats x) const {
+    const Floats difference = sub(w, x);
+    return multiply_add(sum, mul(v, difference), power(magnitude(difference), exponent));
+  }
+  DSNN_INLINE_MEMBER Floats finish(Floats sum) const { return mul(sum, factor); }
 };
 
 template <typename Term, int P, int N>
@@ -125,9 +183,8 @@ DSNN_INLINE void fetch_next(const Adder& a, int block, int64_t first_pixel) {
   }
 }
 
-template <typename Term, int P>
+template <typename Term, int P, int N>
 void grad_tile(const Adder& a, int block, int64_t first_pixel) {
-  constexpr int N = 4;
   fetch_next<P>(a, block, first_pixel);
   const Term term(a);
   const float* weight = a.weight + block * 16 * a.n_columns;
@@ -146,15 +203,21 @@ void grad_tile(const Adder& a, int block, int64_t first_pixel) {
     for (; at < end; ++at, weight += 16) grad_columns<Term, P, 1>(term, rows, at, weight, x, sums);
   }
   each<P>([&](auto p) DSNN_LAMBDA {
-    store_some(a.target + a.target_at[first_pixel + p] + lane, keep_nan(sums[p], x[p]), n_valid);
+    store_some(a.target + a.target_at[first_pixel + p] + lane, keep_nan(term.finish(sums[p]), x[p]), n_valid);
   });
 }
 
-void adder_grad_input(const Adder& a) {
+template <typename Term, int P, int N>
+void grad_blocks(const Adder& a) {
   for (int block = 0; block < (a.n_lanes + 15) / 16; ++block)
-    tiles<kGradientTile>(
-        a.n_pixels, [&](int64_t pixel) { grad_tile<Clipped, kGradientTile>(a, block, pixel); },
-        [&](int64_t pixel) { grad_tile<Clipped, 1>(a, block, pixel); });
+    tiles<P>(
+        a.n_pixels, [&](int64_t pixel) { grad_tile<Term, P, N>(a, block, pixel); },
+        [&](int64_t pixel) { grad_tile<Term, 1, N>(a, block, pixel); });
+}
+
+void adder_grad_input(const Adder& a) {
+  if (a.exponent > 1.0f) return grad_blocks<PowerSlope, kPowerTile, 1>(a);
+  grad_blocks<Clipped, kGradientTile, 4>(a);
 }
 
 // The sums of all taps of one pixel's 16 lanes; `add_tap(sum, source, weight)`.
@@ -174,24 +237,67 @@ DSNN_INLINE void each_pixel_of_blocks(const Adder& a, const PixelOfBlock& work) 
       work(pixel, block, a.n_lanes - 16 * block < 16 ? a.n_lanes - 16 * block : 16);
 }
 
-void adder_depthwise_forward(const Adder& a) {
+template <typename Term>
+void depthwise_forward(const Adder& a) {
+  const Term term(a);
   each_pixel_of_blocks(a, [&](int64_t pixel, int block, int n_valid) DSNN_LAMBDA {
-    const Floats sum = sum_taps(a, block, pixel, n_valid, zero_floats(), [](Floats total, Floats v, Floats w) DSNN_LAMBDA {
-      return add(total, magnitude(sub(v, w)));
-    });
-    store_some(a.target + a.target_at[pixel] + 16 * block, sub(zero_floats(), sum), n_valid);
+    const Floats sum =
+        sum_taps(a, block, pixel, n_valid, zero_floats(),
+                 [&](Floats total, Floats v, Floats w) DSNN_LAMBDA { return term.add_term(total, v, w); });
+    store_some(a.target + a.target_at[pixel] + 16 * block, term.finish(sum, 0.0f, zero_floats()), n_valid);
   });
 }
 
-void adder_depthwise_grad_input(const Adder& a) {
-  const Clipped term(a);
+template <typename Term>
+void depthwise_grad_input(const Adder& a) {
+  const Term term(a);
   each_pixel_of_blocks(a, [&](int64_t pixel, int block, int n_valid) DSNN_LAMBDA {
     const int64_t at = a.target_at[pixel] + 16 * block;
     const Floats x = load_some(a.x + at, n_valid);
-    const Floats sum = sum_taps(a, block, pixel, n_valid, load_floats(a.lane_sums + 16 * block),
-                                [&](Floats total, Floats v, Floats w) DSNN_LAMBDA { return term.add_term<0>(total, v, w, x); });
-    store_some(a.target + at, keep_nan(sum, x), n_valid);
+    const Floats sum =
+        sum_taps(a, block, pixel, n_valid, load_floats(a.lane_sums + 16 * block),
+                 [&](Floats total, Floats v, Floats w) DSNN_LAMBDA { return term.template add_term<0>(total, v, w, x); });
+    store_some(a.target + at, keep_nan(term.finish(sum), x), n_valid);
   });
+}
+
+void adder_depthwise_forward(const Adder& a) {
+  a.exponent > 1.0f ? depthwise_forward<PowerDistance>(a) : depthwise_forward<PlainDistance>(a);
+}
+
+void adder_depthwise_grad_input(const Adder& a) {
+  a.exponent > 1.0f ? depthwise_grad_input<PowerSlope>(a) : depthwise_grad_input<Clipped>(a);
+}
+
+// sums[m] += sum over the pixels of grad * p |x - w|**(p-1) sgn(x - w), for M rows of 16 lanes
+template <int M, bool IS_DEPTHWISE>
+void grad_weight_rows(const AdderWeightGrad& a, const float* weight, float* sums) {
+  const Floats exponent = all_floats(a.exponent - 2.0f), factor = all_floats(a.exponent);
+  Floats w[M], totals[M];
+  each<M>([&](auto m) DSNN_LAMBDA {
+    w[m] = load_floats(weight + 16 * m);
+    totals[m] = zero_floats();
+  });
+  for (int64_t pixel = 0; pixel < a.n_pixels; ++pixel) {
+    const Floats x = load_some(a.x + a.x_at[pixel], a.n_lanes);
+    const float* grad = a.grad + a.grad_at[pixel];
+    each<M>([&](auto m) DSNN_LAMBDA {
+      const Floats g = IS_DEPTHWISE ? load_some(grad, a.n_lanes) : all_floats(grad[m]);
+      const Floats difference = sub(x, w[m]);
+      totals[m] = multiply_add(totals[m], mul(g, difference), power(magnitude(difference), exponent));
+    });
+  }
+  each<M>([&](auto m) DSNN_LAMBDA {
+    store_floats(sums + 16 * m, multiply_add(load_floats(sums + 16 * m), totals[m], factor));
+  });
+}
+
+void adder_grad_weight(const AdderWeightGrad& a) {
+  if (a.is_depthwise) return grad_weight_rows<1, true>(a, a.weight, a.sums);
+  AdderWeightGrad rest = a;
+  int row = 0;
+  for (; row + 4 <= a.n_rows; row += 4, rest.grad += 4) grad_weight_rows<4, false>(rest, a.weight + 16 * row, a.sums + 16 * row);
+  for (; row < a.n_rows; ++row, ++rest.grad) grad_weight_rows<1, false>(rest, a.weight + 16 * row, a.sums + 16 * row);
 }
 
 void adder_sums(const float* vectors, int64_t n, int64_t length, float* sums) {
@@ -205,7 +311,7 @@ void adder_sums(const float* vectors, int64_t n, int64_t length, float* sums) {
 }
 
 constexpr AdderKernels kAdder = {adder_forward, adder_grad_input, adder_depthwise_forward, adder_depthwise_grad_input,
-                                 adder_sums};
+                                 adder_grad_weight, adder_sums};
 
 }  // namespace
 }  // namespace dsnn

@@ -73,7 +73,7 @@ typedef struct {
   const float* x;
   const float* weight;
   const float* grad;  // of the output; null in the forward pass
-  float* output;      // the output, or the gradient of x
+  float* output;      // the output, or the gradient of x or of the weight
   int32_t n_images, in_h, in_w, in_channels, out_h, out_w, out_channels;
   int32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_h, pad_w, groups;
   float exponent;
@@ -82,6 +82,8 @@ typedef struct {
 // Return 0, or 2 where there was no memory (the output is then undefined).
 DSNN_API int32_t dsnn_adder_forward(const DsnnAdder* adder, int32_t n_threads);
 DSNN_API int32_t dsnn_adder_grad_input(const DsnnAdder* adder, int32_t n_threads);
+// For exponents above 1 only.
+DSNN_API int32_t dsnn_adder_grad_weight(const DsnnAdder* adder, int32_t n_threads);
 
 // y[m][n] = float(sum_k q[m][k] * w[n][k]) * scale[n] * row_scale[m] + bias[n], x quantised row by row to
 // q = clamp(round(x * (127 / max|x|)), -127, 127), row_scale = max|x| / 127. Returns 0, or 1 where x has NaN or infinity,

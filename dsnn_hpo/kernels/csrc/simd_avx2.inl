@@ -168,8 +168,8 @@ DSNN_INLINE Floats multiply_add(Floats acc, Floats a, Floats b) {
   return {_mm256_fmadd_ps(a.lo, b.lo, acc.lo), _mm256_fmadd_ps(a.hi, b.hi, acc.hi)};
 }
 
-// Tiles of adder layers: pixels by one block of 16 lanes, by two blocks, and in the input gradient.
-constexpr int kForwardTile = 5, kForwardPairTile = 0, kGradientTile = 3;
+// Tiles of adder layers: pixels by one block of 16 lanes, by two blocks, in the input gradient, and of powers.
+constexpr int kForwardTile = 5, kForwardPairTile = 0, kGradientTile = 3, kPowerTile = 2;
 
 DSNN_INLINE Floats sub(Floats a, Floats b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
 DSNN_INLINE Floats magnitude(Floats v) {
@@ -195,6 +195,11 @@ DSNN_INLINE Floats keep_nan(Floats v, Floats x) {
   return {_mm256_blendv_ps(v.lo, x.lo, _mm256_cmp_ps(x.lo, x.lo, _CMP_UNORD_Q)),
           _mm256_blendv_ps(v.hi, x.hi, _mm256_cmp_ps(x.hi, x.hi, _CMP_UNORD_Q))};
 }
+DSNN_INLINE Ints as_ints(Floats v) { return {_mm256_castps_si256(v.lo), _mm256_castps_si256(v.hi)}; }
+DSNN_INLINE Floats as_floats(Ints v) { return {_mm256_castsi256_ps(v.lo), _mm256_castsi256_ps(v.hi)}; }
+// by 23 bits, to and from the exponent's field; right with the sign
+DSNN_INLINE Ints to_exponent_field(Ints v) { return {_mm256_slli_epi32(v.lo, 23), _mm256_slli_epi32(v.hi, 23)}; }
+DSNN_INLINE Ints from_exponent_field(Ints v) { return {_mm256_srai_epi32(v.lo, 23), _mm256_srai_epi32(v.hi, 23)}; }
 // The sum of 16 values, halves added to halves.
 DSNN_INLINE float sum_of(Floats v) {
   const __m256 eight = _mm256_add_ps(v.lo, v.hi);

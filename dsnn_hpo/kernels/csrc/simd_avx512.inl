@@ -150,8 +150,8 @@ DSNN_INLINE Floats zero_floats() { return _mm512_setzero_ps(); }
 // acc + a * b; in one rounding or two
 DSNN_INLINE Floats multiply_add(Floats acc, Floats a, Floats b) { return _mm512_fmadd_ps(a, b, acc); }
 
-// Tiles of adder layers: pixels by one block of 16 lanes, by two blocks, and in the input gradient.
-constexpr int kForwardTile = 12, kForwardPairTile = 10, kGradientTile = 10;
+// Tiles of adder layers: pixels by one block of 16 lanes, by two blocks, in the input gradient, and of powers.
+constexpr int kForwardTile = 12, kForwardPairTile = 10, kGradientTile = 10, kPowerTile = 4;
 
 DSNN_INLINE Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
 DSNN_INLINE Floats magnitude(Floats v) { return _mm512_abs_ps(v); }
@@ -167,6 +167,11 @@ DSNN_INLINE Floats sub_on_multiplier(Floats a, Floats b, Floats ones) { return _
 DSNN_INLINE Floats clip(Floats v, Floats ones) { return _mm512_range_ps(v, ones, 2); }
 // v, but NaN where x is
 DSNN_INLINE Floats keep_nan(Floats v, Floats x) { return _mm512_mask_mov_ps(v, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x); }
+DSNN_INLINE Ints as_ints(Floats v) { return _mm512_castps_si512(v); }
+DSNN_INLINE Floats as_floats(Ints v) { return _mm512_castsi512_ps(v); }
+// by 23 bits, to and from the exponent's field; right with the sign
+DSNN_INLINE Ints to_exponent_field(Ints v) { return _mm512_slli_epi32(v, 23); }
+DSNN_INLINE Ints from_exponent_field(Ints v) { return _mm512_srai_epi32(v, 23); }
 // The sum of 16 values, halves added to halves.
 DSNN_INLINE float sum_of(Floats v) {
   const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));

@@ -188,8 +188,8 @@ DSNN_INLINE Floats zero_floats() { return Floats{}; }
 // acc + a * b; in one rounding or two
 DSNN_INLINE Floats multiply_add(Floats acc, Floats a, Floats b) { return acc + a * b; }
 
-// Tiles of adder layers: pixels by one block of 16 lanes, by two blocks, and in the input gradient.
-constexpr int kForwardTile = 2, kForwardPairTile = 0, kGradientTile = 1;
+// Tiles of adder layers: pixels by one block of 16 lanes, by two blocks, in the input gradient, and of powers.
+constexpr int kForwardTile = 2, kForwardPairTile = 0, kGradientTile = 1, kPowerTile = 1;
 
 DSNN_INLINE Floats sub(Floats a, Floats b) { return a - b; }
 DSNN_INLINE Floats magnitude(Floats v) { return (Floats)((Ints)v & 0x7fffffff); }
@@ -206,6 +206,11 @@ DSNN_INLINE Floats clip(Floats v, Floats ones) {
 }
 // v, but NaN where x is
 DSNN_INLINE Floats keep_nan(Floats v, Floats x) { return x == x ? v : x; }
+DSNN_INLINE Ints as_ints(Floats v) { return (Ints)v; }
+DSNN_INLINE Floats as_floats(Ints v) { return (Floats)v; }
+// by 23 bits, to and from the exponent's field; right with the sign
+DSNN_INLINE Ints to_exponent_field(Ints v) { return (Ints)((Words)v << 23); }
+DSNN_INLINE Ints from_exponent_field(Ints v) { return v >> 23; }
 // The sum of 16 values, halves added to halves.
 DSNN_INLINE float sum_of(Floats v) {
   float values[16];
