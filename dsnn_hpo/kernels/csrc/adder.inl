@@ -8,27 +8,6 @@
 namespace dsnn {
 namespace {
 
-// a**q within 1e-5 of itself, a >= 0 and -1 < q < 1, as 2**(q log2 a); something finite for 0. Both polynomials are minimax:
-// log2(1 + t) on [sqrt(1/2) - 1, sqrt(2) - 1] within 2e-6, 2**f on [-1/2, 1/2] within 3e-6 of itself.
-DSNN_INLINE Floats power(Floats a, Floats q) {
-  const Ints bits = as_ints(a);
-  const Ints whole = from_exponent_field(sub_ints(bits, all_ints(0x3f3504f3)));
-  const Floats t = sub(as_floats(sub_ints(bits, to_exponent_field(whole))), all_floats(1.0f));
-  Floats log = multiply_add(all_floats(0x1.49e2fp-2f), all_floats(-0x1.a71984p-3f), t);
-  log = multiply_add(all_floats(-0x1.784f4cp-2f), log, t);
-  log = multiply_add(all_floats(0x1.eada36p-2f), log, t);
-  log = multiply_add(all_floats(-0x1.713832p-1f), log, t);
-  log = multiply_add(all_floats(0x1.7155acp+0f), log, t);
-  const Floats z = mul(q, multiply_add(to_floats(whole), log, t));
-  // Adding 1.5 * 2**23 rounds to an integer, in the lowest bits.
-  const Floats nearest = add(z, all_floats(0x1.8p23f)), fraction = sub(z, sub(nearest, all_floats(0x1.8p23f)));
-  Floats value = multiply_add(all_floats(0x1.ca1444p-5f), all_floats(0x1.3997d4p-7f), fraction);
-  value = multiply_add(all_floats(0x1.ec06dap-3f), value, fraction);
-  value = multiply_add(all_floats(0x1.62e0dcp-1f), value, fraction);
-  value = multiply_add(all_floats(0x1.ffffe8p-1f), value, fraction);
-  return as_floats(add_ints(as_ints(value), to_exponent_field(as_ints(nearest))));
-}
-
 // -|v - w|, the quick way
 struct Distance {
   Floats ones, factor;
@@ -45,22 +24,11 @@ struct Distance {
 struct PlainDistance {
   explicit PlainDistance(const Adder&) {}
   DSNN_INLINE_MEMBER Floats add_term(Floats sum, Floats v, Floats w) const { return add(sum, magnitude(sub(v, w))); }
-  DSNN_INLINE_MEMBER Floats finish(Floats sum, float, Floats) const { return sub(zero_floats(), sum); }
+  DSNN_INLINE_MEMBER Floats finish(Floats sum) const { return sub(zero_floats(), sum); }
 };
 
-// -|v - w|**p, as -|v - w| |v - w|**(p - 1)
-struct PowerDistance {
-  Floats exponent;
-  explicit PowerDistance(const Adder& a) : exponent(all_floats(a.exponent - 1.0f)) {}
-  DSNN_INLINE_MEMBER Floats add_term(Floats sum, Floats v, Floats w) const {
-    const Floats distance = magnitude(sub(v, w));
-    return multiply_add(sum, distance, power(distance, exponent));
-  }
-  DSNN_INLINE_MEMBER Floats finish(Floats sum, float, Floats) const { return sub(zero_floats(), sum); }
-};
-
-template <typename Term, int P, int B, int N>
-DSNN_INLINE void forward_columns(const Term& term, const float* const* rows, int64_t offset, const float* weight,
+template <int P, int B, int N>
+DSNN_INLINE void forward_columns(const Distance& term, const float* const* rows, int64_t offset, const float* weight,
                                  int64_t block, Floats (&sums)[P][B]) {
   Floats w[N][B];
   each<N>([&](auto n) DSNN_LAMBDA {
@@ -75,10 +43,10 @@ DSNN_INLINE void forward_columns(const Term& term, const float* const* rows, int
   });
 }
 
-template <typename Term, int P, int B>
+template <int P, int B>
 void forward_tile(const Adder& a, int block, int64_t first_pixel) {
   constexpr int N = B == 1 ? 4 : 2;  // columns at a time, as many as registers hold
-  const Term term(a);
+  const Distance term(a);
   const int64_t block_size = 16 * a.n_columns;
   const float* weight = a.weight + block * block_size;
   const float* rows[P];
@@ -90,49 +58,36 @@ void forward_tile(const Adder& a, int block, int64_t first_pixel) {
   for (int run = 0; run < a.n_runs; ++run) {
     int64_t at = a.runs[run].offset;
     const int64_t end = at + a.runs[run].length;
-    for (; at + N <= end; at += N, weight += 16 * N) forward_columns<Term, P, B, N>(term, rows, at, weight, block_size, sums);
-    for (; at < end; ++at, weight += 16) forward_columns<Term, P, B, 1>(term, rows, at, weight, block_size, sums);
+    for (; at + N <= end; at += N, weight += 16 * N) forward_columns<P, B, N>(term, rows, at, weight, block_size, sums);
+    for (; at < end; ++at, weight += 16) forward_columns<P, B, 1>(term, rows, at, weight, block_size, sums);
   }
   each<B>([&](auto b) DSNN_LAMBDA {
     const int lane = 16 * (block + b), n_valid = a.n_lanes - lane < 16 ? a.n_lanes - lane : 16;
     const Floats lane_sum = load_floats(a.lane_sums + lane);
     each<P>([&](auto p) DSNN_LAMBDA {
       const int64_t pixel = first_pixel + p;
-      const float pixel_sum = a.pixel_sums ? a.pixel_sums[pixel] : 0.0f;
-      store_some(a.target + a.target_at[pixel] + lane, term.finish(sums[p][b], pixel_sum, lane_sum), n_valid);
+      store_some(a.target + a.target_at[pixel] + lane, term.finish(sums[p][b], a.pixel_sums[pixel], lane_sum), n_valid);
     });
   });
 }
 
-// All pixels by tiles of P; the last one overlaps the one before, and few pixels go one by one.
-template <int P, typename Tile, typename Single>
-DSNN_INLINE void tiles(int64_t n_pixels, const Tile& tile, const Single& single) {
-  if (n_pixels < P) {
-    for (int64_t pixel = 0; pixel < n_pixels; ++pixel) single(pixel);
-    return;
-  }
-  int64_t pixel = 0;
-  for (; pixel + P <= n_pixels; pixel += P) tile(pixel);
-  if (pixel < n_pixels) tile(n_pixels - P);
-}
-
-template <typename Term, int P, int B>
+template <int P, int B>
 void forward_block(const Adder& a, int block) {
   tiles<P>(
-      a.n_pixels, [&](int64_t pixel) { forward_tile<Term, P, B>(a, block, pixel); },
-      [&](int64_t pixel) { forward_tile<Term, 1, B>(a, block, pixel); });
+      a.n_pixels, [&](int64_t pixel) { forward_tile<P, B>(a, block, pixel); },
+      [&](int64_t pixel) { forward_tile<1, B>(a, block, pixel); });
 }
 
 void adder_forward(const Adder& a) {
   const int n_blocks = (a.n_lanes + 15) / 16;
   int block = 0;
   if (a.exponent > 1.0f) {
-    for (; block < n_blocks; ++block) forward_block<PowerDistance, kPowerTile, 1>(a, block);
+    for (; block < n_blocks; ++block) power_forward_block(a, block);
     return;
   }
   if constexpr (kForwardPairTile > 0)
-    for (; block + 2 <= n_blocks; block += 2) forward_block<Distance, kForwardPairTile, 2>(a, block);
-  for (; block < n_blocks; ++block) forward_block<Distance, kForwardTile, 1>(a, block);
+    for (; block + 2 <= n_blocks; block += 2) forward_block<kForwardPairTile, 2>(a, block);
+  for (; block < n_blocks; ++block) forward_block<kForwardTile, 1>(a, block);
 }
 
 // sum + v * clip(w - x, -1, 1)
@@ -147,27 +102,15 @@ struct Clipped {
   DSNN_INLINE_MEMBER Floats finish(Floats sum) const { return sum; }
 };
 
-// sum + v * p |d|**(p - 1) sgn(d), d = w - x, as p d |d|**(p - 2)
-struct PowerSlope {
-  Floats exponent, factor;
-  explicit PowerSlope(const Adder& a) : exponent(all_floats(a.exponent - 2.0f)), factor(all_floats(a.exponent)) {}
-  template <int>
-  DSNN_INLINE_MEMBER Floats add_term(Floats sum, Floats v, Floats w, Floats x) const {
-    const Floats difference = sub(w, x);
-    return multiply_add(sum, mul(v, difference), power(magnitude(difference), exponent));
-  }
-  DSNN_INLINE_MEMBER Floats finish(Floats sum) const { return mul(sum, factor); }
-};
-
-template <typename Term, int P, int N>
-DSNN_INLINE void grad_columns(const Term& term, const float* const* rows, int64_t offset, const float* weight,
+template <int P, int N>
+DSNN_INLINE void grad_columns(const Clipped& term, const float* const* rows, int64_t offset, const float* weight,
                               const Floats (&x)[P], Floats (&sums)[P]) {
   Floats w[N];
   each<N>([&](auto n) DSNN_LAMBDA { w[n] = load_floats(weight + 16 * n); });
   each<P>([&](auto p) DSNN_LAMBDA {
     const float* row = rows[p] + offset;
     each<N>([&](auto n) DSNN_LAMBDA {
-      sums[p] = term.template add_term<(p + n) % 2>(sums[p], all_floats(row[n]), w[n], x[p]);
+      sums[p] = term.add_term<(p + n) % 2>(sums[p], all_floats(row[n]), w[n], x[p]);
     });
   });
 }
@@ -183,10 +126,11 @@ DSNN_INLINE void fetch_next(const Adder& a, int block, int64_t first_pixel) {
   }
 }
 
-template <typename Term, int P, int N>
+template <int P>
 void grad_tile(const Adder& a, int block, int64_t first_pixel) {
+  constexpr int N = 4;
   fetch_next<P>(a, block, first_pixel);
-  const Term term(a);
+  const Clipped term(a);
   const float* weight = a.weight + block * 16 * a.n_columns;
   const int lane = 16 * block, n_valid = a.n_lanes - lane < 16 ? a.n_lanes - lane : 16;
   const float* rows[P];
@@ -199,25 +143,23 @@ void grad_tile(const Adder& a, int block, int64_t first_pixel) {
   for (int run = 0; run < a.n_runs; ++run) {
     int64_t at = a.runs[run].offset;
     const int64_t end = at + a.runs[run].length;
-    for (; at + N <= end; at += N, weight += 16 * N) grad_columns<Term, P, N>(term, rows, at, weight, x, sums);
-    for (; at < end; ++at, weight += 16) grad_columns<Term, P, 1>(term, rows, at, weight, x, sums);
+    for (; at + N <= end; at += N, weight += 16 * N) grad_columns<P, N>(term, rows, at, weight, x, sums);
+    for (; at < end; ++at, weight += 16) grad_columns<P, 1>(term, rows, at, weight, x, sums);
   }
   each<P>([&](auto p) DSNN_LAMBDA {
-    store_some(a.target + a.target_at[first_pixel + p] + lane, keep_nan(term.finish(sums[p]), x[p]), n_valid);
+    store_some(a.target + a.target_at[first_pixel + p] + lane, keep_nan(sums[p], x[p]), n_valid);
   });
 }
 
-template <typename Term, int P, int N>
-void grad_blocks(const Adder& a) {
-  for (int block = 0; block < (a.n_lanes + 15) / 16; ++block)
-    tiles<P>(
-        a.n_pixels, [&](int64_t pixel) { grad_tile<Term, P, N>(a, block, pixel); },
-        [&](int64_t pixel) { grad_tile<Term, 1, N>(a, block, pixel); });
-}
-
 void adder_grad_input(const Adder& a) {
-  if (a.exponent > 1.0f) return grad_blocks<PowerSlope, kPowerTile, 1>(a);
-  grad_blocks<Clipped, kGradientTile, 4>(a);
+  for (int block = 0; block < (a.n_lanes + 15) / 16; ++block) {
+    if (a.exponent > 1.0f)
+      power_grad_block(a, block);
+    else
+      tiles<kGradientTile>(
+          a.n_pixels, [&](int64_t pixel) { grad_tile<kGradientTile>(a, block, pixel); },
+          [&](int64_t pixel) { grad_tile<1>(a, block, pixel); });
+  }
 }
 
 // The sums of all taps of one pixel's 16 lanes; `add_tap(sum, source, weight)`.
@@ -244,7 +186,7 @@ void depthwise_forward(const Adder& a) {
     const Floats sum =
         sum_taps(a, block, pixel, n_valid, zero_floats(),
                  [&](Floats total, Floats v, Floats w) DSNN_LAMBDA { return term.add_term(total, v, w); });
-    store_some(a.target + a.target_at[pixel] + 16 * block, term.finish(sum, 0.0f, zero_floats()), n_valid);
+    store_some(a.target + a.target_at[pixel] + 16 * block, term.finish(sum), n_valid);
   });
 }
 
@@ -267,37 +209,6 @@ void adder_depthwise_forward(const Adder& a) {
 
 void adder_depthwise_grad_input(const Adder& a) {
   a.exponent > 1.0f ? depthwise_grad_input<PowerSlope>(a) : depthwise_grad_input<Clipped>(a);
-}
-
-// sums[m] += sum over the pixels of grad * p |x - w|**(p-1) sgn(x - w), for M rows of 16 lanes
-template <int M, bool IS_DEPTHWISE>
-void grad_weight_rows(const AdderWeightGrad& a, const float* weight, float* sums) {
-  const Floats exponent = all_floats(a.exponent - 2.0f), factor = all_floats(a.exponent);
-  Floats w[M], totals[M];
-  each<M>([&](auto m) DSNN_LAMBDA {
-    w[m] = load_floats(weight + 16 * m);
-    totals[m] = zero_floats();
-  });
-  for (int64_t pixel = 0; pixel < a.n_pixels; ++pixel) {
-    const Floats x = load_some(a.x + a.x_at[pixel], a.n_lanes);
-    const float* grad = a.grad + a.grad_at[pixel];
-    each<M>([&](auto m) DSNN_LAMBDA {
-      const Floats g = IS_DEPTHWISE ? load_some(grad, a.n_lanes) : all_floats(grad[m]);
-      const Floats difference = sub(x, w[m]);
-      totals[m] = multiply_add(totals[m], mul(g, difference), power(magnitude(difference), exponent));
-    });
-  }
-  each<M>([&](auto m) DSNN_LAMBDA {
-    store_floats(sums + 16 * m, multiply_add(load_floats(sums + 16 * m), totals[m], factor));
-  });
-}
-
-void adder_grad_weight(const AdderWeightGrad& a) {
-  if (a.is_depthwise) return grad_weight_rows<1, true>(a, a.weight, a.sums);
-  AdderWeightGrad rest = a;
-  int row = 0;
-  for (; row + 4 <= a.n_rows; row += 4, rest.grad += 4) grad_weight_rows<4, false>(rest, a.weight + 16 * row, a.sums + 16 * row);
-  for (; row < a.n_rows; ++row, ++rest.grad) grad_weight_rows<1, false>(rest, a.weight + 16 * row, a.sums + 16 * row);
 }
 
 void adder_sums(const float* vectors, int64_t n, int64_t length, float* sums) {

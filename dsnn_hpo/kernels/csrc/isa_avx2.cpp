@@ -17,6 +17,7 @@
 #include "steps.inl"
 #include "lanes_avx2.inl"
 #include "spatial_shift.inl"
+#include "adder_power.inl"
 #include "adder.inl"
 
 namespace dsnn {

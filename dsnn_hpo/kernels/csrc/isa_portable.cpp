@@ -16,6 +16,7 @@
 #include "rows.inl"
 #include "steps.inl"
 #include "pixels_portable.inl"
+#include "adder_power.inl"
 #include "adder.inl"
 
 namespace dsnn {

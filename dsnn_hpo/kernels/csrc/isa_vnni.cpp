@@ -16,6 +16,7 @@
 #include "steps.inl"
 #include "lanes_avx512.inl"
 #include "spatial_shift.inl"
+#include "adder_power.inl"
 #include "adder.inl"
 
 namespace dsnn {

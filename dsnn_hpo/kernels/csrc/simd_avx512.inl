@@ -151,7 +151,7 @@ DSNN_INLINE Floats zero_floats() { return _mm512_setzero_ps(); }
 DSNN_INLINE Floats multiply_add(Floats acc, Floats a, Floats b) { return _mm512_fmadd_ps(a, b, acc); }
 
 // Tiles of adder layers: pixels by one block of 16 lanes, by two blocks, in the input gradient, and of powers.
-constexpr int kForwardTile = 12, kForwardPairTile = 10, kGradientTile = 10, kPowerTile = 4;
+constexpr int kForwardTile = 12, kForwardPairTile = 10, kGradientTile = 10, kPowerTile = 8;
 
 DSNN_INLINE Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
 DSNN_INLINE Floats magnitude(Floats v) { return _mm512_abs_ps(v); }
