@@ -38,6 +38,21 @@ class Row:
         return [Row(**row) for row in json.loads(text)]
 
 
+def saved_rows() -> list[Row]:
+    """Returns the rows that lie beside the benchmark."""
+    return Row.from_json(ROWS_FILE.read_text(encoding="utf-8"))
+
+
+def merged(before: Sequence[Row], rows: Sequence[Row], order: Sequence[str]) -> list[Row]:
+    """Returns new rows and, of works that they do not measure on as many threads, the rows before; works in an order.
+
+    Works that are not in the order are left out: the benchmark has them no more.
+    """
+    measured = {(row.work, row.threads) for row in rows}
+    kept = [row for row in before if (row.work, row.threads) not in measured and row.work in order]
+    return sorted([*kept, *rows], key=lambda row: (row.threads, order.index(row.work)))
+
+
 def table(rows: Sequence[Row]) -> str:
     """Returns a Markdown table: a line a work, each cell the ratios on 1 and on 2 threads."""
     lines = [f"| 4-bit weights | {' | '.join(COLUMNS)} |", f"|---|{'---:|' * len(COLUMNS)}"]

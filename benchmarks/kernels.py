@@ -20,15 +20,16 @@ from typing import Literal
 
 import kernel_peers as peers
 import torch
-from kernel_table import Row, processor, update_readme
+from kernel_table import Row, merged, processor, saved_rows, update_readme
 from timing import Turns, Work, ratios
 from torch import Tensor
-from training_step import SHIFTS, training_step
+from training_step import OPERATORS, training_step
 
 from dsnn_hpo.executor import freeze
 from dsnn_hpo.kernels import (
     Geometry,
     Output8Bit,
+    adder_conv2d,
     conv2d_u8,
     isa,
     linear_int8,
@@ -117,6 +118,17 @@ def adders8(channels: int, size: int, batch: int) -> Contest:
     return Contest(lambda: executor(x), {peers.BEST_LAYOUT: convolutions})
 
 
+def adder(channels: int, size: int, batch: int) -> Contest:
+    """Returns the contest of a 3x3 adder convolution in float32, channels_last."""
+    x, weight = torch.randn(batch, channels, size, size), torch.randn(channels, channels, 3, 3)
+    image = x.to(memory_format=torch.channels_last)
+    rivals = {
+        peers.BEST_LAYOUT: peers.conv_float32(x, weight, torch.randn(channels)),
+        peers.CDIST: peers.conv_cdist(x, weight),
+    }
+    return Contest(lambda: adder_conv2d(image, weight, padding=1), rivals)
+
+
 def resnet20(batch: int) -> Contest:
     """Returns the contest of a forward pass of ResNet20 for CIFAR: all layers of powers of two, by the executor."""
     shape, last = (3, 32, 32), torch.channels_last
@@ -132,7 +144,7 @@ def resnet20(batch: int) -> Contest:
 
 def step(name: str) -> Contest:
     """Returns the contest of a training step of ResNet20, batch 128, against the same step in float32."""
-    ours = training_step(SHIFTS[name], torch.channels_last, 128)
+    ours = training_step(OPERATORS[name], torch.channels_last, 128)
     return Contest(ours, {peers.EAGER: training_step(None, torch.channels_last, 128)})
 
 
@@ -165,9 +177,14 @@ def contests(quick: bool) -> Iterator[tuple[str, Callable[[], Contest]]]:
         for batch in (1, 128):
             name = f"{N_ADDERS} adder 3x3 convolutions, {channels} channels, {size}x{size}, batch {batch}, 8 bits"
             yield name, partial(adders8, channels, size, batch)
+    for channels, size in ((16, 32), (32, 16), (64, 8)):
+        yield (
+            f"adder 3x3 convolution, {channels} channels, {size}x{size}, batch 128, forward",
+            partial(adder, channels, size, 128),
+        )
     for batch in (1,) if quick else (1, 128):
         yield f"ResNet20 forward, batch {batch}", partial(resnet20, batch)
-    for name in ("Q", "PS") if quick else SHIFTS:
+    for name in ("Q", "PS", "adder") if quick else OPERATORS:
         yield f"ResNet20 training step, batch 128, {name}", partial(step, name)
 
 
@@ -202,7 +219,7 @@ def main() -> None:
     parser.add_argument("--only", default="", metavar="TEXT", help="works whose name contains this")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows here")
     parser.add_argument(
-        "--readme", action="store_true", help="put the table into the README, the rows beside this file"
+        "--readme", action="store_true", help="replace these works' rows beside this file, and the README's table"
     )
     arguments = parser.parse_args()
     rows: list[Row] = []
@@ -220,7 +237,8 @@ def main() -> None:
     if arguments.json:
         arguments.json.write_text(Row.to_json(rows))
     if arguments.readme:
-        update_readme(rows, f"{processor()}, {isa()}")
+        order = [work for work, _ in contests(quick=False)]
+        update_readme(merged(saved_rows(), rows, order), f"{processor()}, {isa()}")
 
 
 def print_machine(n_threads: int) -> None:

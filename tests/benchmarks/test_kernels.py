@@ -43,6 +43,16 @@ def test_a_cell_has_the_hardest_peer_of_its_column_on_one_and_two_threads(kernel
     assert kernel_table.Row.from_json(kernel_table.Row.to_json(rows)) == rows
 
 
+def test_measured_works_take_the_place_of_their_rows(kernel_table):
+    def row(work, threads, ratio):
+        return kernel_table.Row(work, "float32, eager", threads, ratio)
+
+    before = [row("a", 1, 1.0), row("gone", 1, 2.0), row("c", 1, 3.0), row("a", 2, 4.0)]
+    rows = [row("a", 1, 5.0), row("b", 1, 6.0)]
+    expected = [row("a", 1, 5.0), row("b", 1, 6.0), row("c", 1, 3.0), row("a", 2, 4.0)]
+    assert kernel_table.merged(before, rows, ["a", "b", "c"]) == expected
+
+
 @pytest.mark.slow
 def test_the_quick_benchmark_writes_its_rows(tmp_path):
     file = tmp_path / "rows.json"

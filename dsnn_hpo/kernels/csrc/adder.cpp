@@ -166,11 +166,13 @@ Task task_of(const DsnnAdder& d, Direction direction) {
   return t;
 }
 
-// Images whose padded source, and the sums of whose pixels, are at hand.
+// Images whose padded source, and the sums of whose pixels, are at hand; and the source of the images that come next.
 struct Held {
   const float* source;
   const float* sums;
   int64_t first, n;
+  const float* next;
+  int64_t n_next;  // floats
 };
 
 // Copies row `row` of image `image` with its padding, and sums its pixels, a group each.
@@ -202,15 +204,27 @@ float* room_for_sums(const Task& t, int64_t n) {
   return t.has_sums() ? reinterpret_cast<float*>(scratch(1, 4 * n * t.padded_rows() * t.row_sums())) : nullptr;
 }
 
-// What the kernels need to know of some pixels of a sweep.
+// What the kernels need to know of some pixels of a sweep; most often the same ones in all held images.
 struct Tables {
+  int64_t room;
   int64_t* source_at;
   int64_t* target_at;
   int64_t* sums_at;  // among the sums of the source's pixels
   float* sums;
+  const Sweep* sweep;
+  int64_t first, end;
 };
 
-void fill(const Task& t, const Sweep& s, int64_t first, int64_t end, const Tables& tables) {
+// Tables for as many pixels as fit the cache, in slot 2.
+Tables room_for_tables(const Task& t) {
+  const int64_t wanted = kSourceFloats / t.pixel, n = wanted < 128 ? 128 : wanted > 2048 ? 2048 : wanted;
+  int64_t* at = reinterpret_cast<int64_t*>(scratch(2, n * 28));
+  return {n, at, at + n, at + 2 * n, reinterpret_cast<float*>(at + 3 * n), nullptr, 0, 0};
+}
+
+void fill(const Task& t, const Sweep& s, int64_t first, int64_t end, Tables& tables) {
+  if (tables.sweep == &s && tables.first == first && tables.end == end) return;
+  tables.sweep = &s, tables.first = first, tables.end = end;
   const int64_t row0 = first / s.n_x;
   int64_t x = first % s.n_x, y = row0 % s.n_y, image = row0 / s.n_y;
   for (int64_t i = 0; i < end - first; ++i) {
@@ -237,7 +251,7 @@ void sum_patches(const Sweep& s, const Held& held, int64_t group, int64_t n, con
 }
 
 // Pixels [first, end) of a sweep over the held images.
-void run_pixels(const Task& t, const Sweep& s, const Held& held, int64_t first, int64_t end, const Tables& tables) {
+void run_pixels(const Task& t, const Sweep& s, const Held& held, int64_t first, int64_t end, Tables& tables) {
   const AdderKernels& kernels = isa().adder;
   const bool is_gradient = t.direction == Direction::kGradInput;
   const auto kernel = t.depthwise ? (is_gradient ? kernels.depthwise_grad_input : kernels.depthwise_forward)
@@ -249,6 +263,11 @@ void run_pixels(const Task& t, const Sweep& s, const Held& held, int64_t first, 
   a.n_columns = static_cast<int64_t>(s.taps.size()) * t.n_channels, a.n_lanes = t.n_lanes;
   a.pixel_sums = t.has_sums() ? tables.sums : nullptr, a.exponent = t.exponent;
   const int64_t target = held.first * t.target_h * t.target_w * t.target_channels;
+  if (&s == &t.sweeps[0] && held.n_next) {
+    const int64_t n_pixels = held.n * s.n_y * s.n_x;
+    a.next_step = (held.n_next / n_pixels + 15) / 16 * 16;
+    a.next = held.next + first * a.next_step;
+  }
   for (int64_t group = 0; group < t.groups; ++group) {
     if (t.has_sums()) sum_patches(s, held, group, end - first, tables);
     a.source = held.source + group * t.n_channels;
@@ -257,24 +276,16 @@ void run_pixels(const Task& t, const Sweep& s, const Held& held, int64_t first, 
     a.weight = s.weight.data() + group * t.n_blocks() * a.n_columns * 16;
     a.lane_sums = s.lane_sums.data() + group * t.n_blocks() * 16;
     kernel(a);
+    a.next = nullptr;
   }
 }
 
-// Calls work(first, end, tables) for pixels [first, end) of n, a few at a time.
-template <typename Work>
-void each_few_pixels(const Task& t, int64_t first, int64_t end, const Work& work) {
-  const int64_t wanted = kSourceFloats / t.pixel, n_taken = wanted < 128 ? 128 : wanted > 2048 ? 2048 : wanted;
-  int64_t* at = reinterpret_cast<int64_t*>(scratch(2, n_taken * 28));
-  const Tables tables{at, at + n_taken, at + 2 * n_taken, reinterpret_cast<float*>(at + 3 * n_taken)};
-  for (; first < end; first += n_taken) work(first, end - first < n_taken ? end : first + n_taken, tables);
-}
-
 // Part `part` of `n_parts` of the pixels of the held images.
-void run_held(const Task& t, const Held& held, int part, int n_parts) {
+void run_held(const Task& t, const Held& held, int part, int n_parts, Tables& tables) {
   for (const Sweep& s : t.sweeps) {
-    const int64_t n_pixels = held.n * s.n_y * s.n_x;
-    each_few_pixels(t, n_pixels * part / n_parts, n_pixels * (part + 1) / n_parts,
-                    [&](int64_t first, int64_t end, const Tables& tables) { run_pixels(t, s, held, first, end, tables); });
+    const int64_t n_pixels = held.n * s.n_y * s.n_x, end = n_pixels * (part + 1) / n_parts;
+    for (int64_t first = n_pixels * part / n_parts; first < end; first += tables.room)
+      run_pixels(t, s, held, first, end - first < tables.room ? end : first + tables.room, tables);
   }
 }
 
@@ -282,18 +293,20 @@ void run_held(const Task& t, const Held& held, int part, int n_parts) {
 template <typename Work>
 void each_few_images(const Task& t, int64_t first, int64_t end, const Work& work) {
   const int64_t n_wanted = kHeldBytes / (4 * t.image), n_held = n_wanted < 1 ? 1 : n_wanted;
+  const int64_t image = t.pixel * t.source_h * t.source_w;
   float* padded = room_for_padded(t, n_held);
   float* sums = room_for_sums(t, n_held);
   for (int64_t i = first; i < end; i += n_held) {
-    const int64_t n = end - i < n_held ? end - i : n_held;
+    const int64_t n = end - i < n_held ? end - i : n_held, n_left = end - i - n, n_next = n_left < n ? n_left : n;
     prepare(t, i, 0, n * t.padded_rows(), padded, sums);
-    work(Held{padded ? padded : t.source + i * t.image, sums, i, n});
+    work(Held{padded ? padded : t.source + i * image, sums, i, n, t.source + (i + n) * image, n_next * image});
   }
 }
 
 // Images [first, end) in this thread.
 void run_images(const Task& t, int64_t first, int64_t end) {
-  each_few_images(t, first, end, [&](const Held& held) { run_held(t, held, 0, 1); });
+  Tables tables = room_for_tables(t);
+  each_few_images(t, first, end, [&](const Held& held) { run_held(t, held, 0, 1, tables); });
 }
 
 // Few images: the threads share each of them.
@@ -304,8 +317,11 @@ bool run_shared(const Task& t, int n_threads) {
   in_parallel(n_threads, [&](int part) {
     prepare(t, 0, n_rows * part / n_threads, n_rows * (part + 1) / n_threads, padded, sums);
   });
-  const Held held{padded ? padded : t.source, sums, 0, t.n_images};
-  return in_parallel(n_threads, [&](int part) { run_held(t, held, part, n_threads); });
+  const Held held{padded ? padded : t.source, sums, 0, t.n_images, nullptr, 0};
+  return in_parallel(n_threads, [&](int part) {
+    Tables tables = room_for_tables(t);
+    run_held(t, held, part, n_threads, tables);
+  });
 }
 
 bool run_sweeps(const Task& t, int n_threads) {
@@ -319,26 +335,23 @@ bool run_sweeps(const Task& t, int n_threads) {
                      [&](int part) { run_images(t, n * part / n_threads, n * (part + 1) / n_threads); });
 }
 
-// Columns [first, end) of the weight gradient, a tap of a block of lanes each, over the held images' pixels.
-void sum_weight_grads(const Task& t, const Held& held, int64_t first, int64_t end, float* sums) {
+// Columns [first, end) of the weight gradient, a tap of a block of lanes each, over the tables' pixels of the held images.
+void sum_weight_grads(const Task& t, const Held& held, int64_t first, int64_t end, const Tables& tables, float* sums) {
   const Sweep& s = t.sweeps[0];
   const int64_t n_taps = static_cast<int64_t>(s.taps.size()), size = int64_t{t.n_channels} * 16;
-  each_few_pixels(t, 0, held.n * s.n_y * s.n_x, [&](int64_t first_pixel, int64_t end_pixel, const Tables& tables) {
-    fill(t, s, first_pixel, end_pixel, tables);
-    for (int64_t column = first; column < end; ++column) {
-      const Tap& tap = s.taps[column % n_taps];
-      const int64_t group = column / n_taps / t.n_blocks(), lane = column / n_taps % t.n_blocks() * 16;
-      AdderWeightGrad a{};
-      a.x = held.source + (tap.y + t.top) * t.row + (tap.x + t.left) * t.pixel + group * t.n_lanes + lane;
-      a.grad = t.grad + held.first * t.target_h * t.target_w * t.target_channels +
-               (t.depthwise ? lane : group * t.n_channels);
-      a.x_at = tables.source_at, a.grad_at = tables.target_at, a.n_pixels = end_pixel - first_pixel;
-      a.weight = s.weight.data() + column * size, a.sums = sums + column * size;
-      a.n_rows = t.n_channels, a.n_lanes = t.n_lanes - lane < 16 ? static_cast<int32_t>(t.n_lanes - lane) : 16;
-      a.is_depthwise = t.depthwise, a.exponent = t.exponent;
-      isa().adder.grad_weight(a);
-    }
-  });
+  for (int64_t column = first; column < end; ++column) {
+    const Tap& tap = s.taps[column % n_taps];
+    const int64_t group = column / n_taps / t.n_blocks(), lane = column / n_taps % t.n_blocks() * 16;
+    AdderWeightGrad a{};
+    a.x = held.source + (tap.y + t.top) * t.row + (tap.x + t.left) * t.pixel + group * t.n_lanes + lane;
+    a.grad = t.grad + held.first * t.target_h * t.target_w * t.target_channels +
+             (t.depthwise ? lane : group * t.n_channels);
+    a.x_at = tables.source_at, a.grad_at = tables.target_at, a.n_pixels = tables.end - tables.first;
+    a.weight = s.weight.data() + column * size, a.sums = sums + column * size;
+    a.n_rows = t.n_channels, a.n_lanes = t.n_lanes - lane < 16 ? static_cast<int32_t>(t.n_lanes - lane) : 16;
+    a.is_depthwise = t.depthwise, a.exponent = t.exponent;
+    isa().adder.grad_weight(a);
+  }
 }
 
 // Every thread takes columns of its own, over all images, so that the sums do not depend on the number of threads.
@@ -348,8 +361,15 @@ bool run_grad_weight(const Task& t, int64_t n_taps, int n_threads) {
   const int64_t n_columns = t.groups * t.n_blocks() * static_cast<int64_t>(s.taps.size());
   const bool has_memory = in_parallel(n_threads, [&](int part) {
     const int64_t first = n_columns * part / n_threads, end = n_columns * (part + 1) / n_threads;
-    if (first < end)
-      each_few_images(t, 0, t.n_images, [&](const Held& held) { sum_weight_grads(t, held, first, end, sums.data()); });
+    if (first == end) return;
+    Tables tables = room_for_tables(t);
+    each_few_images(t, 0, t.n_images, [&](const Held& held) {
+      const int64_t n_pixels = held.n * s.n_y * s.n_x;
+      for (int64_t i = 0; i < n_pixels; i += tables.room) {
+        fill(t, s, i, n_pixels - i < tables.room ? n_pixels : i + tables.room, tables);
+        sum_weight_grads(t, held, first, end, tables, sums.data());
+      }
+    });
   });
   each_weight(t, s, n_taps, [&](int64_t to, int64_t from) { t.target[to] = sums[from]; });
   return has_memory;

@@ -26,6 +26,8 @@ struct Adder {
   const float* lane_sums;   // forward, exponent 1: the sum of a weight's lane. Gradient: NaN if the lane has one, else 0
   const float* x;           // gradient: as the target
   float exponent;
+  const float* next;  // what will be the source soon, next_step floats a pixel; or null
+  int64_t next_step;
 };
 
 // The weight gradient of a block of 16 lanes, input channels, at one tap, for exponents above 1.

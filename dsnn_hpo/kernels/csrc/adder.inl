@@ -27,6 +27,20 @@ struct PlainDistance {
   DSNN_INLINE_MEMBER Floats finish(Floats sum) const { return sub(zero_floats(), sum); }
 };
 
+// Asks for the memory that the next images' and, in the gradient, the next tile's beginning would wait for: a fifth of the time.
+template <int P>
+DSNN_INLINE void fetch_next(const Adder& a, int block, int64_t first_pixel) {
+  if (a.next && block == 0)
+    for (int64_t at = first_pixel * a.next_step; at < (first_pixel + P) * a.next_step; at += 16)
+      __builtin_prefetch(a.next + at, 0, 2);
+  if (!a.x || first_pixel + 2 * P > a.n_pixels) return;
+  for (int p = 0; p < P; ++p) {
+    const int64_t at = a.target_at[first_pixel + P + p] + 16 * block;
+    __builtin_prefetch(a.x + at);
+    __builtin_prefetch(a.target + at, 1);
+  }
+}
+
 template <int P, int B, int N>
 DSNN_INLINE void forward_columns(const Distance& term, const float* const* rows, int64_t offset, const float* weight,
                                  int64_t block, Floats (&sums)[P][B]) {
@@ -46,6 +60,7 @@ DSNN_INLINE void forward_columns(const Distance& term, const float* const* rows,
 template <int P, int B>
 void forward_tile(const Adder& a, int block, int64_t first_pixel) {
   constexpr int N = B == 1 ? 4 : 2;  // columns at a time, as many as registers hold
+  fetch_next<P>(a, block, first_pixel);
   const Distance term(a);
   const int64_t block_size = 16 * a.n_columns;
   const float* weight = a.weight + block * block_size;
@@ -113,17 +128,6 @@ DSNN_INLINE void grad_columns(const Clipped& term, const float* const* rows, int
       sums[p] = term.add_term<(p + n) % 2>(sums[p], all_floats(row[n]), w[n], x[p]);
     });
   });
-}
-
-// Asks for the memory that the next tile needs at its beginning: waiting for it cost a fifth of the time.
-template <int P>
-DSNN_INLINE void fetch_next(const Adder& a, int block, int64_t first_pixel) {
-  if (first_pixel + 2 * P > a.n_pixels) return;
-  for (int p = 0; p < P; ++p) {
-    const int64_t at = a.target_at[first_pixel + P + p] + 16 * block;
-    __builtin_prefetch(a.x + at);
-    __builtin_prefetch(a.target + at, 1);
-  }
 }
 
 template <int P>
