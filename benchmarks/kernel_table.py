@@ -55,7 +55,7 @@ def merged(before: Sequence[Row], rows: Sequence[Row], order: Sequence[str]) -> 
 
 def table(rows: Sequence[Row]) -> str:
     """Returns a Markdown table: a line a work, each cell the ratios on 1 and on 2 threads."""
-    lines = [f"| 4-bit weights | {' | '.join(COLUMNS)} |", f"|---|{'---:|' * len(COLUMNS)}"]
+    lines = [f"| 4-bit weights; adders | {' | '.join(COLUMNS)} |", f"|---|{'---:|' * len(COLUMNS)}"]
     for work in dict.fromkeys(row.work for row in rows):
         of_work = [row for row in rows if row.work == work]
         lines.append(f"| {work} | {' | '.join(_cell(of_work, column) for column in COLUMNS)} |")
