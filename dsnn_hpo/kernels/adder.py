@@ -76,7 +76,7 @@ def adder_conv2d_reference(
     geometry = Geometry(_pair(stride), _pair(padding), _pair(dilation))
     shape = _checked(x, weight, geometry, groups, exponent)
     y = reference.forward(x, weight, geometry, groups, exponent) if shape.numel() else x.new_zeros(shape)
-    return y.contiguous(memory_format=_memory_format(x))
+    return y.contiguous(memory_format=adder_memory_format(x))
 
 
 def adder_linear(x: Tensor, weight: Tensor, exponent: float = 1.0) -> Tensor:
@@ -139,7 +139,23 @@ def _checked(x: Tensor, weight: Tensor, geometry: Geometry, groups: int, exponen
     return torch.Size((x.shape[0], n_rows, *size))
 
 
-def _memory_format(x: Tensor) -> torch.memory_format:
+def adder_output_shape(x: Tensor, weight: Tensor, *arguments: Any) -> torch.Size:
+    """Returns the output's shape for the op's arguments; raises on ones that ``adder_conv2d`` does not take."""
+    *geometry, groups, exponent = arguments
+    return _checked(x, weight, _geometry(*geometry), groups, exponent)
+
+
+def adder_grad_input_reference(grad: Tensor, x: Tensor, weight: Tensor, *arguments: Any) -> Tensor:
+    """Returns the gradient of x by the rule of ``adder_conv2d`` in plain torch, laid out as x."""
+    *geometry, groups, exponent = arguments
+    if not grad.numel():
+        return torch.zeros_like(x, memory_format=adder_memory_format(x))
+    grad_x = reference.grad_input(grad, x, weight, _geometry(*geometry), groups, exponent)
+    return grad_x.contiguous(memory_format=adder_memory_format(x))
+
+
+def adder_memory_format(x: Tensor) -> torch.memory_format:
+    """Returns how outputs and gradients are laid out: channels_last where x is that and not contiguous too."""
     is_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return torch.channels_last if is_last else torch.contiguous_format
 
@@ -196,27 +212,22 @@ def _call(function: Any, x: Tensor, weight: Tensor, grad: Tensor | None, output:
 
 
 def _adder_conv2d(x: Tensor, weight: Tensor, *arguments: Any) -> Tensor:
-    *geometry, groups, exponent = arguments
-    shape = _checked(x, weight, _geometry(*geometry), groups, exponent)
+    shape = adder_output_shape(x, weight, *arguments)
     loaded = _compiled(x, weight)
     if loaded is None or not shape.numel():
         return adder_conv2d_reference(x, weight, *arguments)
     y = torch.empty(shape, dtype=torch.float32, memory_format=torch.channels_last)
     _call(loaded.dsnn_adder_forward, x, weight, None, y, arguments)
-    return y.contiguous(memory_format=_memory_format(x))
+    return y.contiguous(memory_format=adder_memory_format(x))
 
 
 def _adder_conv2d_grad_input(grad: Tensor, x: Tensor, weight: Tensor, *arguments: Any) -> Tensor:
-    *geometry, groups, exponent = arguments
-    if not grad.numel():
-        return torch.zeros_like(x, memory_format=_memory_format(x))
     loaded = _compiled(grad, x, weight)
-    if loaded is None:
-        grad_x = reference.grad_input(grad, x, weight, _geometry(*geometry), groups, exponent)
-    else:
-        grad_x = torch.empty_like(x, memory_format=torch.channels_last)
-        _call(loaded.dsnn_adder_grad_input, x, weight, grad, grad_x, arguments)
-    return grad_x.contiguous(memory_format=_memory_format(x))
+    if loaded is None or not grad.numel():
+        return adder_grad_input_reference(grad, x, weight, *arguments)
+    grad_x = torch.empty_like(x, memory_format=torch.channels_last)
+    _call(loaded.dsnn_adder_grad_input, x, weight, grad, grad_x, arguments)
+    return grad_x.contiguous(memory_format=adder_memory_format(x))
 
 
 def _adder_conv2d_grad_weight(grad: Tensor, x: Tensor, weight: Tensor, *arguments: Any) -> Tensor:
@@ -251,14 +262,13 @@ LIBRARY.impl("adder_conv2d_grad_weight", _adder_conv2d_grad_weight, "CompositeEx
 
 @torch.library.register_fake("dsnn_hpo::adder_conv2d", lib=LIBRARY)  # type: ignore[untyped-decorator]
 def _(x: Tensor, weight: Tensor, *arguments: Any) -> Tensor:
-    *geometry, groups, exponent = arguments
-    shape = _checked(x, weight, _geometry(*geometry), groups, exponent)
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_memory_format(x))
+    shape = adder_output_shape(x, weight, *arguments)
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=adder_memory_format(x))
 
 
 @torch.library.register_fake("dsnn_hpo::adder_conv2d_grad_input", lib=LIBRARY)  # type: ignore[untyped-decorator]
 def _(grad: Tensor, x: Tensor, weight: Tensor, *arguments: Any) -> Tensor:  # noqa: ARG001
-    return torch.empty_like(x, memory_format=_memory_format(x))
+    return torch.empty_like(x, memory_format=adder_memory_format(x))
 
 
 @torch.library.register_fake("dsnn_hpo::adder_conv2d_grad_weight", lib=LIBRARY)  # type: ignore[untyped-decorator]

@@ -9,6 +9,7 @@ import functools
 import importlib.util
 import math
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,13 @@ from torch.nn import functional as F
 from dsnn_hpo.errors import DsnnHpoWarning, KernelError
 from dsnn_hpo.kernels._implementation import Implementation, current_implementation
 from dsnn_hpo.kernels._ops import LIBRARY, require_float
+from dsnn_hpo.kernels.adder import (
+    adder_conv2d_reference,
+    adder_grad_input_reference,
+    adder_memory_format,
+    adder_output_shape,
+)
+from dsnn_hpo.kernels.conv2d import Geometry
 from dsnn_hpo.kernels.fixed_point import FixedPointRounding, fixed_point_reference
 from dsnn_hpo.kernels.linear import linear_int8_reference
 from dsnn_hpo.kernels.packed_weight import PackedWeight
@@ -173,6 +181,47 @@ def linear_packed(
     return y.view(*x.shape[:-1], shape[0])
 
 
+def adder_conv2d(x: Tensor, weight: Tensor, *arguments: Any) -> Tensor:
+    """Returns ``adder_conv2d_reference``, summed in float32."""
+    shape, memory_format = adder_output_shape(x, weight, *arguments), adder_memory_format(x)
+    if not shape.numel() or not _adds("adder_conv2d", x, weight):
+        return adder_conv2d_reference(x, weight, *arguments)
+    from dsnn_hpo.kernels.triton import adder
+
+    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format)
+    return adder.adder_conv2d(x, weight, _adder_shape(adder, *arguments), y)
+
+
+def adder_conv2d_grad_input(grad: Tensor, x: Tensor, weight: Tensor, *arguments: Any) -> Tensor:
+    """Returns ``adder_grad_input_reference``, summed in float32."""
+    if not grad.numel() or not _adds("adder_conv2d_grad_input", grad, x, weight):
+        return adder_grad_input_reference(grad, x, weight, *arguments)
+    from dsnn_hpo.kernels.triton import adder
+
+    dense = x.contiguous(memory_format=adder_memory_format(x))
+    return adder.adder_conv2d_grad_input(grad, dense, weight, _adder_shape(adder, *arguments))
+
+
+def _adds(op: str, *tensors: Tensor) -> bool:
+    if not uses_triton(op):
+        return False
+    from dsnn_hpo.kernels.triton import adder
+
+    if adder.is_supported(*tensors):
+        return True
+    if current_implementation() is Implementation.COMPILED:
+        raise KernelError(
+            f"{op}: the kernel takes float32, float16 or bfloat16, not {', '.join(str(x.dtype) for x in tensors)}"
+        )
+    return False
+
+
+def _adder_shape(adder: Any, stride: list[int], padding: list[int], dilation: list[int], *rest: Any) -> Any:
+    groups, exponent = rest
+    geometry = Geometry((stride[0], stride[1]), (padding[0], padding[1]), (dilation[0], dilation[1]))
+    return adder.AdderShape(geometry, groups, exponent)
+
+
 def _check_linear(x: Tensor, packed: PackedWeight, bias: Tensor | None, dtypes: tuple[torch.dtype, ...]) -> None:
     n, k = packed.shape
     if x.dtype not in dtypes:
@@ -191,5 +240,6 @@ def _check_linear(x: Tensor, packed: PackedWeight, bias: Tensor | None, dtypes: 
 @functools.cache
 def register() -> None:
     """Returns nothing; gives the ops of ``dsnn_hpo.kernels`` their implementation for CUDA tensors, once."""
-    for op in (power_of_two_q, power_of_two_ps, power_of_two_ps_backward, fixed_point, linear_int8, linear_packed):
+    quantisers = (power_of_two_q, power_of_two_ps, power_of_two_ps_backward, fixed_point)
+    for op in (*quantisers, linear_int8, linear_packed, adder_conv2d, adder_conv2d_grad_input):
         LIBRARY.impl(op.__name__, op, "CUDA")

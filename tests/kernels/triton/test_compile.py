@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from dsnn_hpo.kernels import PackedWeight, pack
+from dsnn_hpo.kernels import Geometry, PackedWeight, pack
 
 triton = pytest.importorskip("triton", reason="triton is not installed")
 if os.environ.get("TRITON_INTERPRET") == "1":
@@ -23,6 +23,7 @@ quantise = pytest.importorskip("dsnn_hpo.kernels.triton.quantise")
 linear = pytest.importorskip("dsnn_hpo.kernels.triton.linear")
 dense_linear = pytest.importorskip("dsnn_hpo.kernels.triton.dense_linear")
 facts = pytest.importorskip("dsnn_hpo.kernels.triton._facts")
+adder = pytest.importorskip("dsnn_hpo.kernels.triton.adder")
 
 Kernels = dict[str, Any]
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -153,3 +154,19 @@ def test_the_integer_product_of_many_rows_compiles_without_spills(kernels_of, tm
     assert set(kernels) == {"arrange_int8_kernel", "decode_kernel", "scale_kernel"}
     for kernel in kernels.values():
         assert_no_spills(kernel, tmp_path)
+
+
+@pytest.mark.parametrize("exponent", [1.0, 1.5])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_adders_compile_without_spills(kernels_of, tmp_path, dtype, exponent):
+    x = torch.zeros(8, 64, 16, 16, dtype=dtype).to(memory_format=torch.channels_last)
+    weight = torch.zeros(64, 64, 3, 3, dtype=dtype)
+    shape = adder.AdderShape(Geometry(padding=(1, 1)), 1, exponent)
+    (forward,) = kernels_of(adder.adder_conv2d, x, weight, shape, torch.empty_like(x)).values()
+    (backward,) = kernels_of(adder.adder_conv2d_grad_input, x, x, weight, shape).values()
+    for kernel in (forward, backward):
+        assert_no_spills(kernel, tmp_path)
+    if exponent == 1:
+        # Only the gradient multiplies.
+        assert not re.search(r"(mul|fma)\.\S*f32", forward.asm["ptx"])
+        assert "ex2" not in backward.asm["ptx"]

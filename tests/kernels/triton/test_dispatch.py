@@ -22,7 +22,16 @@ from dsnn_hpo.kernels import (
 from dsnn_hpo.kernels.linear import linear_int8, linear_int8_reference
 from dsnn_hpo.kernels.triton import _dispatch
 
-OPS = ["power_of_two_q", "power_of_two_ps", "power_of_two_ps_backward", "fixed_point", "linear_int8", "linear_packed"]
+OPS = [
+    "power_of_two_q",
+    "power_of_two_ps",
+    "power_of_two_ps_backward",
+    "fixed_point",
+    "linear_int8",
+    "linear_packed",
+    "adder_conv2d",
+    "adder_conv2d_grad_input",
+]
 
 
 def linear_arguments(packed, bias):
