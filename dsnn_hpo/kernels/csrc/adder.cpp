@@ -1,15 +1,8 @@
-// Adder layers: pads images, lays weights out for the kernels, and divides the work.
-//
-// The forward pass and the input gradient are sweeps: every target pixel sums over taps of a source, which is the input, or
-// the output's gradient. With a stride, input pixels see different taps: those that see the same ones are a sweep. The weight
-// gradient takes the forward pass's sweep, and every tap sums over all target pixels.
-#include "adder.hpp"
-
+// Adder layers: pads images, and divides the work.
 #include <cstring>
-#include <vector>
 
+#include "adder_task.hpp"
 #include "conv.hpp"
-#include "dsnn_kernels.h"
 #include "isa.hpp"
 #include "parallel.hpp"
 
@@ -18,153 +11,6 @@ namespace {
 
 constexpr int64_t kHeldBytes = 128 * 1024;  // of padded images that one thread holds at a time
 constexpr int64_t kSourceFloats = 1 << 15;  // of the source that all blocks of lanes read before the next ones
-
-enum class Direction { kForward, kGradInput, kGradWeight };
-
-struct Tap {
-  int32_t y, x;  // in the source, of the sweep's first pixel
-  int32_t index;  // in the weight
-};
-
-// Target pixel (first_y + u * step_y, first_x + v * step_x) sums over the taps at (u * source_step_y, v * source_step_x).
-struct Sweep {
-  int32_t first_y, first_x, step_y, step_x, n_y, n_x, source_step_y, source_step_x;
-  std::vector<Tap> taps;
-  std::vector<AdderRun> runs;
-  std::vector<int64_t> sums_at;  // of the taps, among the sums of the source's pixels
-  std::vector<float> weight, lane_sums;  // a group: blocks of 16 lanes
-};
-
-// Source and target of all sweeps.
-struct Task {
-  Direction direction;
-  const float* source;
-  int32_t source_h, source_w, source_channels;
-  float* target;
-  const float* x;     // input gradient: as the target
-  const float* grad;  // weight gradient: as the target of the forward pass
-  int32_t target_h, target_w, target_channels;
-  int32_t n_images, groups, n_lanes, n_channels;  // lanes and source channels of a group
-  int64_t lane_stride, channel_stride;            // in the weight
-  bool depthwise;
-  float exponent;
-  int32_t top, left, bottom, right;  // padding of the source
-  int64_t pixel, row, image;         // floats of the padded source
-  std::vector<Sweep> sweeps;
-
-  bool is_padded() const { return top || left || bottom || right; }
-  bool has_sums() const { return direction == Direction::kForward && !depthwise && exponent == 1.0f; }
-  int64_t n_blocks() const { return (n_lanes + 15) / 16; }
-  int64_t padded_rows() const { return int64_t{source_h} + top + bottom; }
-  int64_t row_sums() const { return row / pixel * groups; }
-};
-
-Sweep forward_sweep(const DsnnAdder& d) {
-  Sweep s{0, 0, 1, 1, d.out_h, d.out_w, d.stride_h, d.stride_w, {}, {}, {}, {}, {}};
-  for (int32_t i = 0; i < d.kernel_h; ++i)
-    for (int32_t j = 0; j < d.kernel_w; ++j)
-      s.taps.push_back({i * d.dilation_h - d.pad_h, j * d.dilation_w - d.pad_w, i * d.kernel_w + j});
-  return s;
-}
-
-// The input pixels whose coordinates are (y, x) modulo the stride: tap (i, j) of output pixel (p, q) reads input pixel
-// (p * stride_h + i * dilation_h - pad_h, ..). Backwards, so that neighbours in memory follow each other.
-Sweep gradient_sweep(const DsnnAdder& d, int32_t y, int32_t x) {
-  Sweep s{y, x, d.stride_h, d.stride_w, (d.in_h - y + d.stride_h - 1) / d.stride_h, (d.in_w - x + d.stride_w - 1) / d.stride_w,
-          1, 1, {}, {}, {}, {}, {}};
-  for (int32_t i = d.kernel_h - 1; i >= 0; --i)
-    for (int32_t j = d.kernel_w - 1; j >= 0; --j) {
-      const int32_t p = y + d.pad_h - i * d.dilation_h, q = x + d.pad_w - j * d.dilation_w;
-      if (p % d.stride_h == 0 && q % d.stride_w == 0) s.taps.push_back({p / d.stride_h, q / d.stride_w, i * d.kernel_w + j});
-    }
-  return s;
-}
-
-int32_t larger(int32_t a, int32_t b) { return a > b ? a : b; }
-
-void set_padding(Task& t) {
-  for (const Sweep& s : t.sweeps)
-    for (const Tap& tap : s.taps) {
-      t.top = larger(t.top, -tap.y);
-      t.left = larger(t.left, -tap.x);
-      t.bottom = larger(t.bottom, tap.y + (s.n_y - 1) * s.source_step_y - (t.source_h - 1));
-      t.right = larger(t.right, tap.x + (s.n_x - 1) * s.source_step_x - (t.source_w - 1));
-    }
-  t.pixel = t.source_channels;
-  t.row = t.pixel * (int64_t{t.source_w} + t.left + t.right);
-  t.image = t.row * t.padded_rows();
-}
-
-void set_runs(const Task& t, Sweep& s) {
-  const bool joins = !t.depthwise && t.groups == 1;
-  const Tap* before = nullptr;
-  for (const Tap& tap : s.taps) {
-    s.sums_at.push_back((tap.y + t.top) * t.row_sums() + (tap.x + t.left) * t.groups);
-    if (joins && before && tap.y == before->y && tap.x == before->x + 1)
-      s.runs.back().length += t.n_channels;
-    else
-      s.runs.push_back({(tap.y + t.top) * t.row + (tap.x + t.left) * t.pixel, t.n_channels});
-    before = &tap;
-  }
-}
-
-// Calls visit(index in the weight, index in [group][block][tap][channel][16 lanes]).
-template <typename Visit>
-void each_weight(const Task& t, const Sweep& s, int64_t n_taps, const Visit& visit) {
-  const int64_t group_size = int64_t{t.n_lanes} * t.n_channels * n_taps, n_used = static_cast<int64_t>(s.taps.size());
-  for (int64_t lane = 0; lane < int64_t{t.groups} * t.n_lanes; ++lane) {
-    const int64_t group = lane / t.n_lanes, in_group = lane % t.n_lanes, block = group * t.n_blocks() + in_group / 16;
-    const int64_t from = group * group_size + in_group * t.lane_stride;
-    int64_t to = block * n_used * t.n_channels * 16 + in_group % 16;
-    for (const Tap& tap : s.taps)
-      for (int64_t channel = 0; channel < t.n_channels; ++channel, to += 16)
-        visit(from + channel * t.channel_stride + tap.index, to);
-  }
-}
-
-// The weight for the kernels; and of the lanes the sums in the forward pass, NaN where a weight is in the input gradient.
-void set_weight(const Task& t, const float* weight, int64_t n_taps, Sweep& s) {
-  const int64_t n_lanes = t.groups * t.n_blocks() * 16, n_columns = static_cast<int64_t>(s.taps.size()) * t.n_channels;
-  s.weight.assign(n_lanes * n_columns, 0.0f);
-  std::vector<double> sums(n_lanes, 0.0);
-  each_weight(t, s, n_taps, [&](int64_t from, int64_t to) {
-    const float value = weight[from];
-    s.weight[to] = value;
-    sums[to / (16 * n_columns) * 16 + to % 16] += t.has_sums() || value != value ? value : 0.0f;
-  });
-  s.lane_sums.assign(sums.begin(), sums.end());
-}
-
-Task task_of(const DsnnAdder& d, Direction direction) {
-  const int32_t n_rows = d.out_channels / d.groups, n_channels = d.in_channels / d.groups;
-  const int64_t n_taps = int64_t{d.kernel_h} * d.kernel_w, row_size = n_channels * n_taps;
-  Task t{};
-  t.direction = direction, t.n_images = d.n_images, t.exponent = d.exponent;
-  t.depthwise = n_rows == 1 && n_channels == 1 && d.groups > 1;
-  t.groups = t.depthwise ? 1 : d.groups;
-  if (direction == Direction::kGradInput) {
-    t.source = d.grad, t.source_h = d.out_h, t.source_w = d.out_w, t.source_channels = d.out_channels;
-    t.target = d.output, t.target_h = d.in_h, t.target_w = d.in_w, t.target_channels = d.in_channels;
-    t.x = d.x, t.n_lanes = n_channels, t.n_channels = n_rows, t.lane_stride = n_taps, t.channel_stride = row_size;
-    for (int32_t y = 0; y < d.stride_h && y < d.in_h; ++y)
-      for (int32_t x = 0; x < d.stride_w && x < d.in_w; ++x) t.sweeps.push_back(gradient_sweep(d, y, x));
-  } else {
-    t.source = d.x, t.source_h = d.in_h, t.source_w = d.in_w, t.source_channels = d.in_channels;
-    t.target = d.output, t.target_h = d.out_h, t.target_w = d.out_w, t.target_channels = d.out_channels;
-    t.n_lanes = n_rows, t.n_channels = n_channels, t.lane_stride = row_size, t.channel_stride = n_taps;
-    t.sweeps.push_back(forward_sweep(d));
-  }
-  if (direction == Direction::kGradWeight) {
-    t.grad = d.grad, t.n_lanes = n_channels, t.n_channels = n_rows, t.lane_stride = n_taps, t.channel_stride = row_size;
-  }
-  if (t.depthwise) t.n_lanes = d.groups, t.lane_stride = n_taps;
-  set_padding(t);
-  for (Sweep& s : t.sweeps) {
-    set_runs(t, s);
-    set_weight(t, d.weight, n_taps, s);
-  }
-  return t;
-}
 
 // Images whose padded source, and the sums of whose pixels, are at hand; and the source of the images that come next.
 struct Held {
@@ -176,7 +22,7 @@ struct Held {
 };
 
 // Copies row `row` of image `image` with its padding, and sums its pixels, a group each.
-void prepare_row(const Task& t, int64_t image, int64_t row, float* padded, float* sums) {
+void prepare_row(const AdderTask& t, int64_t image, int64_t row, float* padded, float* sums) {
   const bool is_inside = row >= t.top && row < t.top + t.source_h;
   const float* from = t.source + ((image * t.source_h) + (row - t.top)) * t.source_w * t.pixel;
   if (t.is_padded()) {
@@ -190,17 +36,17 @@ void prepare_row(const Task& t, int64_t image, int64_t row, float* padded, float
 }
 
 // Rows [first, end) of the padded rows of held images; `padded` and `sums` begin at the first image.
-void prepare(const Task& t, int64_t first_image, int64_t first, int64_t end, float* padded, float* sums) {
+void prepare(const AdderTask& t, int64_t first_image, int64_t first, int64_t end, float* padded, float* sums) {
   for (int64_t i = first; i < end; ++i)
     prepare_row(t, first_image + i / t.padded_rows(), i % t.padded_rows(), padded + (t.is_padded() ? i * t.row : 0),
                 sums + (t.has_sums() ? i * t.row_sums() : 0));
 }
 
 // Room for n padded images in slot 3 and for their sums in slot 1, as far as they are needed.
-float* room_for_padded(const Task& t, int64_t n) {
+float* room_for_padded(const AdderTask& t, int64_t n) {
   return t.is_padded() ? reinterpret_cast<float*>(scratch(3, 4 * n * t.image)) : nullptr;
 }
-float* room_for_sums(const Task& t, int64_t n) {
+float* room_for_sums(const AdderTask& t, int64_t n) {
   return t.has_sums() ? reinterpret_cast<float*>(scratch(1, 4 * n * t.padded_rows() * t.row_sums())) : nullptr;
 }
 
@@ -211,18 +57,18 @@ struct Tables {
   int64_t* target_at;
   int64_t* sums_at;  // among the sums of the source's pixels
   float* sums;
-  const Sweep* sweep;
+  const AdderSweep* sweep;
   int64_t first, end;
 };
 
 // Tables for as many pixels as fit the cache, in slot 2.
-Tables room_for_tables(const Task& t) {
+Tables room_for_tables(const AdderTask& t) {
   const int64_t wanted = kSourceFloats / t.pixel, n = wanted < 128 ? 128 : wanted > 2048 ? 2048 : wanted;
   int64_t* at = reinterpret_cast<int64_t*>(scratch(2, n * 28));
   return {n, at, at + n, at + 2 * n, reinterpret_cast<float*>(at + 3 * n), nullptr, 0, 0};
 }
 
-void fill(const Task& t, const Sweep& s, int64_t first, int64_t end, Tables& tables) {
+void fill(const AdderTask& t, const AdderSweep& s, int64_t first, int64_t end, Tables& tables) {
   if (tables.sweep == &s && tables.first == first && tables.end == end) return;
   tables.sweep = &s, tables.first = first, tables.end = end;
   const int64_t row0 = first / s.n_x;
@@ -241,7 +87,7 @@ void fill(const Task& t, const Sweep& s, int64_t first, int64_t end, Tables& tab
 }
 
 // The sum of everything that group `group` of a pixel sees, from the sums of its pixels.
-void sum_patches(const Sweep& s, const Held& held, int64_t group, int64_t n, const Tables& tables) {
+void sum_patches(const AdderSweep& s, const Held& held, int64_t group, int64_t n, const Tables& tables) {
   for (int64_t i = 0; i < n; ++i) {
     const float* sums = held.sums + tables.sums_at[i] + group;
     float sum = 0.0f;
@@ -251,9 +97,9 @@ void sum_patches(const Sweep& s, const Held& held, int64_t group, int64_t n, con
 }
 
 // Pixels [first, end) of a sweep over the held images.
-void run_pixels(const Task& t, const Sweep& s, const Held& held, int64_t first, int64_t end, Tables& tables) {
+void run_pixels(const AdderTask& t, const AdderSweep& s, const Held& held, int64_t first, int64_t end, Tables& tables) {
   const AdderKernels& kernels = isa().adder;
-  const bool is_gradient = t.direction == Direction::kGradInput;
+  const bool is_gradient = t.direction == AdderDirection::kGradInput;
   const auto kernel = t.depthwise ? (is_gradient ? kernels.depthwise_grad_input : kernels.depthwise_forward)
                                   : (is_gradient ? kernels.grad_input : kernels.forward);
   fill(t, s, first, end, tables);
@@ -281,8 +127,8 @@ void run_pixels(const Task& t, const Sweep& s, const Held& held, int64_t first, 
 }
 
 // Part `part` of `n_parts` of the pixels of the held images.
-void run_held(const Task& t, const Held& held, int part, int n_parts, Tables& tables) {
-  for (const Sweep& s : t.sweeps) {
+void run_held(const AdderTask& t, const Held& held, int part, int n_parts, Tables& tables) {
+  for (const AdderSweep& s : t.sweeps) {
     const int64_t n_pixels = held.n * s.n_y * s.n_x, end = n_pixels * (part + 1) / n_parts;
     for (int64_t first = n_pixels * part / n_parts; first < end; first += tables.room)
       run_pixels(t, s, held, first, end - first < tables.room ? end : first + tables.room, tables);
@@ -291,7 +137,7 @@ void run_held(const Task& t, const Held& held, int part, int n_parts, Tables& ta
 
 // Calls work(held) for images [first, end), a few at a time.
 template <typename Work>
-void each_few_images(const Task& t, int64_t first, int64_t end, const Work& work) {
+void each_few_images(const AdderTask& t, int64_t first, int64_t end, const Work& work) {
   const int64_t n_wanted = kHeldBytes / (4 * t.image), n_held = n_wanted < 1 ? 1 : n_wanted;
   const int64_t image = t.pixel * t.source_h * t.source_w;
   float* padded = room_for_padded(t, n_held);
@@ -304,13 +150,13 @@ void each_few_images(const Task& t, int64_t first, int64_t end, const Work& work
 }
 
 // Images [first, end) in this thread.
-void run_images(const Task& t, int64_t first, int64_t end) {
+void run_images(const AdderTask& t, int64_t first, int64_t end) {
   Tables tables = room_for_tables(t);
   each_few_images(t, first, end, [&](const Held& held) { run_held(t, held, 0, 1, tables); });
 }
 
 // Few images: the threads share each of them.
-bool run_shared(const Task& t, int n_threads) {
+bool run_shared(const AdderTask& t, int n_threads) {
   float* padded = room_for_padded(t, t.n_images);
   float* sums = room_for_sums(t, t.n_images);
   const int64_t n_rows = t.n_images * t.padded_rows();
@@ -324,7 +170,7 @@ bool run_shared(const Task& t, int n_threads) {
   });
 }
 
-bool run_sweeps(const Task& t, int n_threads) {
+bool run_sweeps(const AdderTask& t, int n_threads) {
   if (n_threads == 1) {
     run_images(t, 0, t.n_images);
     return true;
@@ -336,11 +182,11 @@ bool run_sweeps(const Task& t, int n_threads) {
 }
 
 // Columns [first, end) of the weight gradient, a tap of a block of lanes each, over the tables' pixels of the held images.
-void sum_weight_grads(const Task& t, const Held& held, int64_t first, int64_t end, const Tables& tables, float* sums) {
-  const Sweep& s = t.sweeps[0];
+void sum_weight_grads(const AdderTask& t, const Held& held, int64_t first, int64_t end, const Tables& tables, float* sums) {
+  const AdderSweep& s = t.sweeps[0];
   const int64_t n_taps = static_cast<int64_t>(s.taps.size()), size = int64_t{t.n_channels} * 16;
   for (int64_t column = first; column < end; ++column) {
-    const Tap& tap = s.taps[column % n_taps];
+    const AdderTap& tap = s.taps[column % n_taps];
     const int64_t group = column / n_taps / t.n_blocks(), lane = column / n_taps % t.n_blocks() * 16;
     AdderWeightGrad a{};
     a.x = held.source + (tap.y + t.top) * t.row + (tap.x + t.left) * t.pixel + group * t.n_lanes + lane;
@@ -355,8 +201,8 @@ void sum_weight_grads(const Task& t, const Held& held, int64_t first, int64_t en
 }
 
 // Every thread takes columns of its own, over all images, so that the sums do not depend on the number of threads.
-bool run_grad_weight(const Task& t, int64_t n_taps, int n_threads) {
-  const Sweep& s = t.sweeps[0];
+bool run_grad_weight(const AdderTask& t, int64_t n_taps, int n_threads) {
+  const AdderSweep& s = t.sweeps[0];
   std::vector<float> sums(s.weight.size(), 0.0f);
   const int64_t n_columns = t.groups * t.n_blocks() * static_cast<int64_t>(s.taps.size());
   const bool has_memory = in_parallel(n_threads, [&](int part) {
@@ -375,14 +221,14 @@ bool run_grad_weight(const Task& t, int64_t n_taps, int n_threads) {
   return has_memory;
 }
 
-int32_t run(const DsnnAdder& d, Direction direction, int n_threads) {
+int32_t run(const DsnnAdder& d, AdderDirection direction, int n_threads) {
   try {
-    const Task t = task_of(d, direction);
+    const AdderTask t = adder_task(d, direction);
     const int64_t n_taps = int64_t{d.kernel_h} * d.kernel_w;
     const int64_t n_terms = int64_t{d.n_images} * d.out_h * d.out_w * d.out_channels * (d.in_channels / d.groups) * n_taps;
     const int threads = n_terms < kParallelWork || n_threads < 1 ? 1 : n_threads;
     const bool has_memory =
-        direction == Direction::kGradWeight ? run_grad_weight(t, n_taps, threads) : run_sweeps(t, threads);
+        direction == AdderDirection::kGradWeight ? run_grad_weight(t, n_taps, threads) : run_sweeps(t, threads);
     return has_memory ? 0 : kNoMemory;
   } catch (const std::bad_alloc&) {
     return kNoMemory;
@@ -393,13 +239,13 @@ int32_t run(const DsnnAdder& d, Direction direction, int n_threads) {
 }  // namespace dsnn
 
 int32_t dsnn_adder_forward(const DsnnAdder* adder, int32_t n_threads) {
-  return dsnn::run(*adder, dsnn::Direction::kForward, n_threads);
+  return dsnn::run(*adder, dsnn::AdderDirection::kForward, n_threads);
 }
 
 int32_t dsnn_adder_grad_input(const DsnnAdder* adder, int32_t n_threads) {
-  return dsnn::run(*adder, dsnn::Direction::kGradInput, n_threads);
+  return dsnn::run(*adder, dsnn::AdderDirection::kGradInput, n_threads);
 }
 
 int32_t dsnn_adder_grad_weight(const DsnnAdder* adder, int32_t n_threads) {
-  return dsnn::run(*adder, dsnn::Direction::kGradWeight, n_threads);
+  return dsnn::run(*adder, dsnn::AdderDirection::kGradWeight, n_threads);
 }
