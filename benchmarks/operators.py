@@ -19,18 +19,21 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
-from operators_table import ROWS_FILE, Row, update_guide
+from operators_table import OPERATIONS, Row, update_guide
 from timing import Turns, interleaved
 from torch import nn
 
-from dsnn_hpo.data import PreparedData, load_dataset, make_split, prepare
-from dsnn_hpo.executor import freeze
+from dsnn_hpo.data import PreparedData, batches, load_dataset, make_split, prepare
+from dsnn_hpo.executor import Executor, freeze
 from dsnn_hpo.models import build_model
 from dsnn_hpo.operators import (
     OPERATORS,
     ShiftConfig,
     convert_,
     count_operations,
+    keep_first,
+    keep_last,
+    matching,
     operator,
     parameter_groups,
 )
@@ -85,16 +88,15 @@ def network_of(name: str, width: int, *, start: nn.Module | None, recipe: Recipe
     """Returns the network with operator ``name``, from ``start``, a trained float network, or from its own draw."""
     torch.manual_seed(SEED)
     network = build_model("resnet20", (1, 28, 28), 10, {"width": width}) if start is None else start
-    first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
     chosen = operator(name, recipe.shift)
-
-    def choose(module: nn.Module, _name: str) -> object:
-        kept = (module is first and not recipe.converts_first) or (
-            isinstance(module, nn.Linear) and not recipe.converts_last
-        )
-        return None if kept else chosen
-
-    return convert_(network, choose, from_trained=start is not None)  # type: ignore[arg-type]
+    if chosen is None:
+        return network
+    choose = matching("*", chosen)
+    if not recipe.converts_first:
+        choose = keep_first(choose, network)
+    if not recipe.converts_last:
+        choose = keep_last(choose, network)
+    return convert_(network, choose, from_trained=start is not None)
 
 
 def data_set() -> PreparedData:
@@ -114,6 +116,14 @@ def trained(name: str, data: PreparedData, n_epochs: int, width: int) -> tuple[n
     network = network_of(name, width, start=start, recipe=recipe)
     checkpoint = train(network, data, _settings(recipe, n_epochs - n_float), n_epochs - n_float)
     return network, statistics.median(epoch.seconds for epoch in checkpoint.curve)
+
+
+def _integer_error(executor: Executor, data: PreparedData) -> float:
+    """Returns the share of test images that the frozen network misclassifies."""
+    n_wrong = 0
+    for images, labels in batches(data.test, 500, mean=data.mean, std=data.std):
+        n_wrong += int((executor(images).argmax(dim=1) != labels).sum())
+    return n_wrong / len(data.test)
 
 
 def _settings(recipe: Recipe, n_epochs: int) -> TrainingSettings:
@@ -151,7 +161,7 @@ def measured(name: str, data: PreparedData, arguments: argparse.Namespace) -> Ro
     network, seconds = trained(name, data, arguments.epochs, arguments.width)
     error = error_rate(network, data.test, data, 500)
     counts = count_operations(network, (1, 28, 28))
-    samples = (data.train.images[:N_CALIBRATION].float() / 255 - data.mean.view(-1, 1, 1)) / data.std.view(-1, 1, 1)
+    samples, _ = next(batches(data.train, N_CALIBRATION, mean=data.mean, std=data.std))
     integer_error = _integer_error(freeze(network, samples), data)
     row = Row(
         operator=name,
@@ -159,7 +169,9 @@ def measured(name: str, data: PreparedData, arguments: argparse.Namespace) -> Ro
         integer_accuracy=round(1 - integer_error, 4),
         epoch_s=round(seconds, 2),
         step_ratio=round(step_ratio(name, arguments.width, 2 if arguments.quick else 7), 2),
-        **{key: int(value) for key, value in _totals(counts).items()},
+        counts={name: counts.n(name) for name in OPERATIONS},
+        weight_bytes=counts.weight_bytes,
+        activation_bytes=counts.read_bytes + counts.written_bytes,
     )
     print(f"{json.dumps(asdict(row))}  ({time.perf_counter() - started:.0f} s)", flush=True)
     return row

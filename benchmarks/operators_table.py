@@ -6,10 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_args
+
+from dsnn_hpo.operators import Operation
 
 ROOT = Path(__file__).parents[1]
 ROWS_FILE = ROOT / "benchmarks" / "operators.json"
 GUIDE = ROOT / "docs" / "operators.md"
+# What is counted; see dsnn_hpo.operators.count_operations.
+OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 BEGIN, END = "<!-- from benchmarks/operators.json -->\n", "<!-- end -->\n"
 FLOAT = "conv"
 
@@ -23,11 +28,7 @@ class Row:
     integer_accuracy: float
     epoch_s: float
     step_ratio: float
-    multiplications: int
-    additions: int
-    shifts: int
-    comparisons: int
-    sign_flips: int
+    counts: Mapping[str, int]
     weight_bytes: int
     activation_bytes: int
 
@@ -166,13 +167,14 @@ def _overview(rows: Sequence[Row]) -> str:
 
 
 def _counts(rows: Sequence[Row]) -> str:
-    lines = [
-        "| operator | multiplications | additions | shifts | comparisons | sign flips | weights | activations moved |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
-    ]
+    names = " | ".join(f"{name.replace('_', ' ')}s" for name in OPERATIONS)
+    lines = [f"| operator | {names} | weights | activations moved |", f"|---|{'---:|' * (len(OPERATIONS) + 2)}"]
     for row in rows:
-        cells = (row.multiplications, row.additions, row.shifts, row.comparisons, row.sign_flips)
-        counts = " | ".join(f"{n / 1e6:.3f} M" if n else "0" for n in cells)
+        counts = " | ".join(_millions(row.counts[name]) for name in OPERATIONS)
         sizes = f"{row.weight_bytes / 1024:.1f} KiB | {row.activation_bytes / 1024:.0f} KiB"
         lines.append(f"| `{row.operator}` | {counts} | {sizes} |")
     return "\n".join(lines) + "\n"
+
+
+def _millions(n: int) -> str:
+    return f"{n / 1e6:.3f} M" if n else "0"
