@@ -1,6 +1,6 @@
 """Trains one network with each multiplication-free operator: test accuracy, seconds an epoch, what an inference costs.
 
-    python benchmarks/operators.py [--only NAME ...] [--epochs N] [--width N] [--quick] [--json FILE] [--guide]
+    python benchmarks/operators.py [--only NAME ...] [--epochs N] [--quick] [--json FILE] [--guide]
 
 ResNet20's family on Fashion-MNIST: 10,000 training images, flipped at random, the official 10,000 test images; one
 seed, one number of epochs, a cosine schedule. An operator takes all convolutions, or all but the first where its paper
@@ -43,6 +43,8 @@ from dsnn_hpo.training._train import _step_
 SEED = 0
 N_TRAIN, N_VALIDATION = 10_000, 2_500
 FLOAT = "conv"
+# Spatial shifts need 9 channels.
+NETWORK = {"width": 12, "depth": 2}
 N_CALIBRATION = 256
 
 
@@ -84,10 +86,10 @@ RECIPES: Mapping[str, Recipe] = {
 }
 
 
-def network_of(name: str, width: int, *, start: nn.Module | None, recipe: Recipe) -> nn.Module:
+def network_of(name: str, *, start: nn.Module | None, recipe: Recipe) -> nn.Module:
     """Returns the network with operator ``name``, from ``start``, a trained float network, or from its own draw."""
     torch.manual_seed(SEED)
-    network = build_model("resnet20", (1, 28, 28), 10, {"width": width}) if start is None else start
+    network = build_model("resnet20", (1, 28, 28), 10, NETWORK) if start is None else start
     chosen = operator(name, recipe.shift)
     if chosen is None:
         return network
@@ -105,15 +107,15 @@ def data_set() -> PreparedData:
     return prepare(dataset, make_split(dataset, SEED, n_train=N_TRAIN, n_validation=N_VALIDATION))
 
 
-def trained(name: str, data: PreparedData, n_epochs: int, width: int) -> tuple[nn.Module, float]:
+def trained(name: str, data: PreparedData, n_epochs: int) -> tuple[nn.Module, float]:
     """Returns the trained network of an operator and the processor's seconds an epoch."""
     recipe = RECIPES.get(name, _DEFAULT)
     n_float = round(recipe.float_share * n_epochs)
     start = None
     if n_float:
-        start = network_of(FLOAT, width, start=None, recipe=_DEFAULT)
+        start = network_of(FLOAT, start=None, recipe=_DEFAULT)
         train(start, data, _settings(_DEFAULT, n_float), n_float)
-    network = network_of(name, width, start=start, recipe=recipe)
+    network = network_of(name, start=start, recipe=recipe)
     n_left = n_epochs - n_float
     started = time.process_time()
     train(network, data, _settings(recipe, n_left), n_left)
@@ -140,16 +142,16 @@ def _settings(recipe: Recipe, n_epochs: int) -> TrainingSettings:
     )
 
 
-def step_ratio(name: str, width: int, n_rounds: int) -> float:
+def step_ratio(name: str, n_rounds: int) -> float:
     """Returns a training step's time over that of the float32 network, both taking turns."""
-    steps = [_step(name, width), _step(FLOAT, width)]
+    steps = [_step(name), _step(FLOAT)]
     own, peer = interleaved(steps, Turns(n_rounds, 0.2))
     return statistics.median(a / b for a, b in zip(own, peer, strict=True))
 
 
-def _step(name: str, width: int) -> Callable[[], object]:
+def _step(name: str) -> Callable[[], object]:
     recipe = RECIPES.get(name, _DEFAULT)
-    network = network_of(name, width, start=None, recipe=recipe)
+    network = network_of(name, start=None, recipe=recipe)
     network = network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(parameter_groups(network, recipe.weight_decay), lr=1e-3, momentum=0.9)
     images = torch.randn(128, 1, 28, 28).to(memory_format=torch.channels_last)
@@ -160,7 +162,7 @@ def _step(name: str, width: int) -> Callable[[], object]:
 def measured(name: str, data: PreparedData, arguments: argparse.Namespace) -> Row:
     """Returns the row of one operator, and prints it."""
     started = time.perf_counter()
-    network, seconds = trained(name, data, arguments.epochs, arguments.width)
+    network, seconds = trained(name, data, arguments.epochs)
     error = error_rate(network, data.test, data, 500)
     counts = count_operations(network, (1, 28, 28))
     samples, _ = next(batches(data.train, N_CALIBRATION, mean=data.mean, std=data.std))
@@ -170,7 +172,7 @@ def measured(name: str, data: PreparedData, arguments: argparse.Namespace) -> Ro
         test_accuracy=round(1 - error, 4),
         integer_accuracy=round(1 - integer_error, 4),
         epoch_s=round(seconds, 2),
-        step_ratio=round(step_ratio(name, arguments.width, 2 if arguments.quick else 7), 2),
+        step_ratio=round(step_ratio(name, 2 if arguments.quick else 7), 2),
         counts={name: counts.n(name) for name in OPERATIONS},
         weight_bytes=counts.weight_bytes,
         activation_bytes=counts.read_bytes + counts.written_bytes,
@@ -183,8 +185,7 @@ def main() -> None:
     """Measures, prints, and writes what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=[*OPERATORS], metavar="NAME", help="some operators instead of all")
-    parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--width", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--quick", action="store_true", help="one epoch, to see that everything runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows here")
     parser.add_argument("--guide", action="store_true", help="put the table into the guide, the rows beside this file")
