@@ -62,7 +62,7 @@ class Recipe:
         float_share: share of the epochs that the float network is trained before it is converted.
     """
 
-    lr: float = 3e-3
+    lr: float = 5e-3
     optimizer: str = "Adam"
     weight_decay: float = 1e-4
     shift: ShiftConfig = field(
