@@ -15,7 +15,15 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from dsnn_hpo.kernels import WeightRounding
-from dsnn_hpo.operators._run_length import drawn, factors_of, run_lengths, run_lengths_backward
+from dsnn_hpo.operators._run_length import (
+    drawn,
+    factor_name,
+    factors_of,
+    nearest_codes,
+    run_lengths,
+    run_lengths_backward,
+    sign_of,
+)
 from dsnn_hpo.operators._weight_scheme import Held, WeightScheme, root_mean_square
 
 
@@ -41,22 +49,20 @@ class DenseShift(WeightScheme):
         """Returns the sign, the factors and the scale; from a trained weight those of the codes nearest in log2."""
         with torch.no_grad():
             if from_trained:
-                magnitude = weight.abs().clamp_min(torch.finfo(weight.dtype).tiny)
-                scale = torch.exp2(torch.log2(magnitude).amax().round() - self.n_factors)
-                exponents = torch.log2(magnitude / scale).round().clamp(0, self.n_factors)
-                sign = torch.where(weight < 0, -1.0, 1.0) * drawn(weight).abs_()
+                exponents, scale = nearest_codes(weight, self.n_factors)
+                sign = sign_of(weight)
                 factors = factors_of(exponents, self.n_factors)
             else:
                 sign, factors = drawn(weight), [drawn(weight) for _ in range(self.n_factors)]
                 codes = torch.exp2(run_lengths(factors, sign)[-1])
                 scale = torch.exp2(torch.log2(root_mean_square(weight) / root_mean_square(codes)).round())
-        trained = {"sign": sign, **{_factor(i): factor for i, factor in enumerate(factors)}}
+        trained = {"sign": sign, **{factor_name(i): factor for i, factor in enumerate(factors)}}
         parameters = {name: nn.Parameter(tensor, weight.requires_grad) for name, tensor in trained.items()}
         return {**parameters, "scale": scale}
 
     def value(self, held: Held, rounding: WeightRounding) -> Tensor:  # noqa: ARG002 - there is nothing to round
         """Returns the weight with the surrogate's gradient."""
-        factors = [held[_factor(i)] for i in range(self.n_factors)]
+        factors = [held[factor_name(i)] for i in range(self.n_factors)]
         return _DenseWeight.apply(held["scale"], held["sign"], *factors)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -78,7 +84,3 @@ class _DenseWeight(Function):
         grad = grad * scale
         grad_exponent = torch.where(sign >= 0, grad, -grad) / (2 * root)
         return None, grad * root, *run_lengths_backward(grad_exponent, lengths, factors)
-
-
-def _factor(index: int) -> str:
-    return f"factor_{index + 1}"

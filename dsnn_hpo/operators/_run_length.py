@@ -33,6 +33,31 @@ def run_lengths_backward(grad: Tensor, lengths: Sequence[Tensor], factors: Seque
     return gradients[::-1]
 
 
+def factor_name(index: int) -> str:
+    """Returns the name under which a layer holds t_{index + 1}."""
+    return f"factor_{index + 1}"
+
+
+def nearest_codes(weight: Tensor, n_factors: int) -> tuple[Tensor, Tensor]:
+    """Returns exponents from 0 to ``n_factors`` and a scale, a power of two: ``2**exponents * scale`` is near |weight|.
+
+    The largest code meets the largest weight; the others are nearest in log2, or the least one.
+    """
+    magnitude = normal_magnitude(weight)
+    scale = torch.exp2(torch.log2(magnitude).amax().round() - n_factors)
+    return torch.log2(magnitude / scale).round().clamp(0, n_factors), scale
+
+
+def normal_magnitude(weight: Tensor) -> Tensor:
+    """Returns |weight|, at least the smallest normal number of the dtype, which has a finite logarithm."""
+    return weight.abs().clamp_min(torch.finfo(weight.dtype).tiny)
+
+
+def sign_of(weight: Tensor) -> Tensor:
+    """Returns a latent sign, drawn with low variance, that is the weight's; positive for zero."""
+    return torch.where(weight < 0, -1.0, 1.0) * drawn(weight).abs_()
+
+
 def drawn(like: Tensor) -> Tensor:
     """Returns a latent tensor of low variance, without a gradient."""
     return torch.empty_like(like, requires_grad=False).normal_(0.0, INITIAL_DEVIATION)

@@ -18,7 +18,16 @@ from torch.autograd.function import once_differentiable
 
 from dsnn_hpo.kernels import WeightRounding
 from dsnn_hpo.operators._layer import Penalty
-from dsnn_hpo.operators._run_length import drawn, factors_of, run_lengths, run_lengths_backward
+from dsnn_hpo.operators._run_length import (
+    drawn,
+    factor_name,
+    factors_of,
+    nearest_codes,
+    normal_magnitude,
+    run_lengths,
+    run_lengths_backward,
+    sign_of,
+)
 from dsnn_hpo.operators._weight_scheme import Held, WeightScheme, root_mean_square
 
 DENSITY_PENALTY = 1e-5
@@ -44,11 +53,12 @@ class S3(WeightScheme):
         """Returns sign, gate, factors and scale; from a trained weight of the nearest codes, zero below half the least."""
         with torch.no_grad():
             if from_trained:
-                magnitude = weight.abs().clamp_min(torch.finfo(weight.dtype).tiny)
-                scale = torch.exp2(torch.log2(magnitude).amax().round() - self.n_factors)
-                exponents = torch.log2(magnitude / scale).round().clamp(0, self.n_factors)
-                sign = torch.where(weight < 0, -1.0, 1.0) * drawn(weight).abs_()
-                gate = torch.where(magnitude < scale / 2, -1.0, 1.0) * factors_of(torch.ones_like(weight), 1)[0]
+                exponents, scale = nearest_codes(weight, self.n_factors)
+                sign = sign_of(weight)
+                gate = (
+                    torch.where(normal_magnitude(weight) < scale / 2, -1.0, 1.0)
+                    * factors_of(torch.ones_like(weight), 1)[0]
+                )
                 factors = factors_of(exponents, self.n_factors)
             else:
                 sign, gate = drawn(weight), drawn(weight)
@@ -57,13 +67,13 @@ class S3(WeightScheme):
                 # Half of the gates are open, on average: of few weights there may be none.
                 magnitude = root_mean_square(codes) * math.sqrt(0.5)
                 scale = torch.exp2(torch.log2(root_mean_square(weight) / magnitude).round())
-        trained = {"sign": sign, "gate": gate, **{_factor(i): factor for i, factor in enumerate(factors)}}
+        trained = {"sign": sign, "gate": gate, **{factor_name(i): factor for i, factor in enumerate(factors)}}
         parameters = {name: nn.Parameter(tensor, weight.requires_grad) for name, tensor in trained.items()}
         return {**parameters, "scale": scale}
 
     def value(self, held: Held, rounding: WeightRounding) -> Tensor:  # noqa: ARG002 - there is nothing to round
         """Returns the weight with the product's gradients."""
-        factors = [held[_factor(i)] for i in range(self.n_factors)]
+        factors = [held[factor_name(i)] for i in range(self.n_factors)]
         return _S3Weight.apply(held["scale"], held["sign"], held["gate"], *factors)  # type: ignore[no-any-return, no-untyped-call]
 
     def penalties(self) -> Mapping[str, Penalty]:
@@ -95,7 +105,3 @@ class _S3Weight(Function):
         is_open = gate > 0
         grad_exponent = signed * is_open * math.log(2.0)
         return None, by_magnitude * is_open, signed, *run_lengths_backward(grad_exponent, lengths, factors)
-
-
-def _factor(index: int) -> str:
-    return f"factor_{index + 1}"
