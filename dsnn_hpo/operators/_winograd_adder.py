@@ -4,7 +4,8 @@ Winograd's F(2x2, 3x3) computes 2x2 outputs of a convolution from a tile d of 4x
 
     y = A' [(G g G') * (B' d B)] A
 
-Here a distance takes the place of each product, summed over the channels c of the input (eq. 7)::
+B' is ``kernels.plan_weight.INPUT_TRANSFORM``. Here a distance takes the place of each product, summed over the channels
+c of the input (eq. 7)::
 
     y = A' [-sum_c |u[c] - B' d[c] B|**p] A
 
@@ -34,9 +35,6 @@ TILE = 4
 
 WEIGHT_TRANSFORM = ((-1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, -1.0))
 """G; the signs of its first and last row differ from the usual ones, as those of ``OUTPUT_TRANSFORM`` do."""
-
-INPUT_TRANSFORM = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
-"""B'."""
 
 OUTPUT_TRANSFORM = ((-1, 1, 1, 0), (0, 1, -1, 1))
 """A', with two signs in each row that are not the usual ones.

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from dsnn_hpo.kernels.plan_weight import INPUT_TRANSFORM
 from dsnn_hpo.operators import (
     Adder,
     AdderConv2d,
@@ -16,7 +17,6 @@ from dsnn_hpo.operators import (
     gaussian_to_laplacian,
 )
 from dsnn_hpo.operators._winograd_adder import (
-    INPUT_TRANSFORM,
     OUTPUT_TRANSFORM,
     WEIGHT_TRANSFORM,
     transformed_input,
