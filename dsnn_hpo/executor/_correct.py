@@ -14,7 +14,7 @@ from dsnn_hpo.executor._calibrate import BATCH, Format, run_traced
 from dsnn_hpo.executor._formats import Formats
 from dsnn_hpo.executor._graph import Graph, Node, Weighted
 from dsnn_hpo.kernels import adder_conv2d
-from dsnn_hpo.operators._winograd_adder import transformed_input, transformed_output
+from dsnn_hpo.kernels.winograd import transformed_input, transformed_output
 
 _MAX_SAMPLES = 256
 """So many tell a channel's mean: each of them has many pixels, or a linear layer has few sums."""

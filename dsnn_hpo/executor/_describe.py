@@ -6,11 +6,11 @@ from dsnn_hpo.kernels.packed_weight import PackedWeight
 from dsnn_hpo.kernels.plan import Convolve, Plan, ShiftChannels, Step
 from dsnn_hpo.kernels.plan_weight import AdderWeight, Weight, WinogradWeight
 
-_HEADER = ("step", "kind", "output", "bits", "weight bytes", "MACs")
+_HEADER = ("step", "kind", "output", "bits", "weight bytes", "terms")
 
 
 def described(plan: Plan) -> str:
-    """Returns a line a step, and the sums."""
+    """Returns a line a step, and the sums; terms are products, or distances or minima, of an input and a weight."""
     rows = [_HEADER, *(_row(plan, step) for step in plan.steps)]
     n_macs = sum(plan.n_macs(step) for step in plan.steps)
     rows.append(("total", "", "", "", f"{plan.n_weight_bytes:,}", f"{n_macs:,}"))

@@ -20,7 +20,7 @@ from dsnn_hpo.kernels.plan_weight import (
     Weight,
     WinogradWeight,
 )
-from dsnn_hpo.operators._winograd_adder import OUTPUT_TRANSFORM
+from dsnn_hpo.kernels.winograd import OUTPUT_TRANSFORM
 
 _DENSE_LIMIT = 127
 _MAX_DENSE_COLUMNS = 2**16

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dsnn_hpo.kernels._arena import Arena
+from dsnn_hpo.kernels.linear import WeightStructure
 from dsnn_hpo.kernels.packed_weight import BLOCK_ROWS, QUAD, Layout, PackedWeight
 from dsnn_hpo.kernels.plan import (
     Clamp,
@@ -26,7 +27,8 @@ from dsnn_hpo.kernels.plan import (
     Slice,
     Step,
 )
-from dsnn_hpo.kernels.plan_weight import INPUT_TRANSFORM, AdderWeight, WinogradWeight
+from dsnn_hpo.kernels.plan_weight import AdderWeight, WinogradWeight
+from dsnn_hpo.kernels.winograd import INPUT_TRANSFORM
 
 QUANTISE, CONVOLVE, POINTWISE, POOL, COPY, SHIFT_CHANNELS, DEQUANTISE = range(7)
 PRODUCT, DISTANCE, MINIMUM, WINOGRAD = range(4)
@@ -48,16 +50,6 @@ class DsnnSlice(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_int32) for name in ("activation", "first_channel", "n_channels"))
 
 
-class DsnnWeight(ctypes.Structure):
-    """A weight's codes and how to read them."""
-
-    _fields_ = (
-        ("codes", ctypes.c_void_p),
-        ("n_planes", ctypes.c_void_p),
-        *((name, ctypes.c_int32) for name in ("bits", "has_zero", "n_quads", "operation")),
-    )
-
-
 class DsnnStep(ctypes.Structure):
     """A step of any kind."""
 
@@ -69,7 +61,7 @@ class DsnnStep(ctypes.Structure):
         ("is_flat", ctypes.c_int32),
         *((name, ctypes.c_void_p) for name in ("scale", "bias", "correction", "rows", "columns")),
         *((name, ctypes.c_void_p) for name in ("moves", "output_transform")),
-        ("weight", DsnnWeight),
+        ("weight", WeightStructure),
         *((name, ctypes.c_int32) for name in ("kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h")),
         *((name, ctypes.c_int32) for name in ("dilation_w", "pad_top", "pad_left", "groups", "depthwise")),
         *((name, ctypes.c_int32 * 3) for name in ("source_first", "target_first", "size")),
@@ -165,25 +157,27 @@ class Records:
         if residual is not None:
             record.residual, record.residual_scale = _slice(residual.source), residual.scale
 
-    def _weight(self, step: Convolve, layout: Layout) -> tuple[DsnnWeight, Tensor]:
+    def _weight(self, step: Convolve, layout: Layout) -> tuple[WeightStructure, Tensor]:
         """Returns the weight, and what to take off the sum of each of its rows, int64."""
         weight, zero = step.weight, self._plan.zero(step.source)
         if isinstance(weight, AdderWeight):
             self._check_quads(step, layout)
             blocks, correction = _adder_blocks(weight, zero, layout)
             operation = DISTANCE if weight.operation == "distance" else MINIMUM
-            return DsnnWeight(self._pointer(blocks, torch.uint8), None, 8, 0, layout.n_quads, operation), correction
+            return WeightStructure(
+                self._pointer(blocks, torch.uint8), None, 8, 0, layout.n_quads, operation
+            ), correction
         if isinstance(weight, WinogradWeight):
             self._check_quads(step, layout)
             blocks, correction = _winograd_blocks(weight, zero), torch.zeros(len(weight.values))
             n_quads = -(-weight.values.shape[1] // QUAD)
-            return DsnnWeight(self._pointer(blocks, torch.int16), None, 8, 0, n_quads, WINOGRAD), correction
+            return WeightStructure(self._pointer(blocks, torch.int16), None, 8, 0, n_quads, WINOGRAD), correction
         correction = weight.integers().flatten(1).sum(1) * zero
         if isinstance(weight, PackedWeight):
             codes, planes = self._pointer(weight.codes, torch.uint8), self._pointer(weight.n_planes, torch.uint8)
-            return DsnnWeight(codes, planes, weight.bits, weight.has_zero, layout.n_quads, PRODUCT), correction
+            return WeightStructure(codes, planes, weight.bits, weight.has_zero, layout.n_quads, PRODUCT), correction
         blocks = _blocks(weight.values, layout)
-        return DsnnWeight(self._pointer(blocks, torch.int8), None, 8, 0, layout.n_quads, PRODUCT), correction
+        return WeightStructure(self._pointer(blocks, torch.int8), None, 8, 0, layout.n_quads, PRODUCT), correction
 
     def _check_quads(self, step: Convolve, layout: Layout) -> None:
         """Raises ValueError where a quad of an adder's group would take in channels that are not the group's."""

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from dsnn_hpo.kernels.packed_weight import PLANE_EXPONENTS, PackedWeight
-from dsnn_hpo.kernels.plan_weight import INPUT_TRANSFORM, AdderWeight, DenseWeight, Weight, WinogradWeight
+from dsnn_hpo.kernels.plan_weight import AdderWeight, DenseWeight, Weight, WinogradWeight
+from dsnn_hpo.kernels.winograd import INPUT_TRANSFORM
 
 MAX_MAGNITUDE = 255
 EXACT_IN_SINGLE = 2**24

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from dsnn_hpo.kernels.packed_weight import PackedWeight
 
-INPUT_TRANSFORM = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
-"""B' of the Winograd convolution F(2x2, 3x3) (Lavin and Gray, CVPR 2016): tiles of 4x4 pixels d become B' d B."""
 MAX_WINOGRAD_CHANNELS = 2**12
 MAX_WINOGRAD_VALUE = 2**15 - 1024
 """Up to both, a distance fits 16 bits, and an output, nine sums of distances, an accumulator."""
@@ -102,7 +100,7 @@ class WinogradWeight:
 
         A' [-sum_c |W - B' d_c B|] A
 
-    with B' the ``INPUT_TRANSFORM``; of an odd row or column of outputs the second one is left out.
+    with B' the ``winograd.INPUT_TRANSFORM``; of an odd row or column of outputs the second one is left out.
 
     Attributes:
         values: int16 W, magnitudes up to ``MAX_WINOGRAD_VALUE``, shape (n, c // groups, 4, 4).

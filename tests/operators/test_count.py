@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dsnn_hpo.errors import InputError
-from dsnn_hpo.kernels.plan_weight import INPUT_TRANSFORM
+from dsnn_hpo.kernels.winograd import INPUT_TRANSFORM, OUTPUT_TRANSFORM
 from dsnn_hpo.models import MODELS, build_model
 from dsnn_hpo.operators import (
     Adder,
@@ -36,7 +36,6 @@ from dsnn_hpo.operators import (
     counts_table,
     packed_size_bytes,
 )
-from dsnn_hpo.operators._winograd_adder import OUTPUT_TRANSFORM
 
 
 def only_row(network, shape, **options):

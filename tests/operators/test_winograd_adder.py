@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from dsnn_hpo.kernels.plan_weight import INPUT_TRANSFORM
+from dsnn_hpo.kernels.winograd import INPUT_TRANSFORM, OUTPUT_TRANSFORM, WEIGHT_TRANSFORM
 from dsnn_hpo.operators import (
     Adder,
     AdderConv2d,
@@ -15,12 +15,6 @@ from dsnn_hpo.operators import (
     WinogradAdder,
     WinogradAdderConv2d,
     gaussian_to_laplacian,
-)
-from dsnn_hpo.operators._winograd_adder import (
-    OUTPUT_TRANSFORM,
-    WEIGHT_TRANSFORM,
-    transformed_input,
-    transformed_output,
 )
 
 profile = settings(derandomize=True, deadline=None, max_examples=30)
@@ -113,18 +107,6 @@ def test_gradients_are_those_of_the_distances_through_the_transforms(convolution
 
     (grad_x,) = torch.autograd.grad(of_tiles(x, layer.weight, convolution, huber), x, upstream)
     torch.testing.assert_close(x.grad, grad_x)
-
-
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_the_order_of_memory_is_kept(memory_format):
-    torch.manual_seed(0)
-    x = torch.randn(2, 4, 6, 8).contiguous(memory_format=memory_format)
-    tiles = transformed_input(x)
-    assert tiles.shape == (2, 64, 2, 3)
-    y = transformed_output(tiles)
-    assert y.shape == (2, 4, 4, 6)
-    assert tiles.is_contiguous(memory_format=memory_format)
-    assert y.is_contiguous(memory_format=memory_format)
 
 
 def test_a_trained_weight_is_remapped_and_transformed():
