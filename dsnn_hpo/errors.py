@@ -13,8 +13,12 @@
     ├── JournalError            the journal is damaged; names the line
     ├── TrackingError           the tracking server refused or is away
     ├── KernelError             the compiled kernels are broken or stale; or asked for, but missing or not made for the tensors
-    ├── WorkerError             a worker process died
+    ├── WorkerError             a worker ended before its trial
+    │   ├── WorkerLostError     through no fault of the trial's: killed, preempted, its node failed
+    │   ├── MemoryLimitError    it used more memory than there is, or than it may
+    │   └── TimeLimitError      its trial took longer than it may
     ├── RunInterruptedError     Ctrl-C or SIGTERM stopped a run, which can be resumed; exit code 130
+    ├── TrialInterruptedError   a trial stopped after a checkpoint, as it was asked to
     └── TrialError              one trial failed by itself; becomes a failed Result
         └── DivergedError       the loss became NaN or infinite
 
@@ -72,11 +76,27 @@ class KernelError(DsnnHpoError):
 
 
 class WorkerError(DsnnHpoError):
-    """A worker process died."""
+    """A worker ended before its trial."""
+
+
+class WorkerLostError(WorkerError):
+    """A worker ended through no fault of its trial's: it was killed or preempted, or its node failed."""
+
+
+class MemoryLimitError(WorkerError):
+    """A worker used more memory than there is, or than it may."""
+
+
+class TimeLimitError(WorkerError):
+    """A trial took longer than it may."""
 
 
 class RunInterruptedError(DsnnHpoError):
     """Ctrl-C or SIGTERM stopped a run; it can be resumed."""
+
+
+class TrialInterruptedError(DsnnHpoError):
+    """A trial stopped after a checkpoint, as it was asked to; it goes on from there."""
 
 
 class TrialError(DsnnHpoError):

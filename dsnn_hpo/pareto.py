@@ -22,9 +22,22 @@ def non_dominated(losses: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         losses: shape (n, m), smaller is better.
     """
     points = _as_points(losses)
-    no_worse = (points[:, None, :] <= points[None, :, :]).all(axis=2)
-    better = (points[:, None, :] < points[None, :, :]).any(axis=2)
-    return np.asarray(~(no_worse & better).any(axis=0))
+    mask = np.zeros(len(points), dtype=np.bool_)
+    if not len(points):
+        return mask
+    # In lexicographic order no row is dominated by a later one, so that each is compared with the front so far only.
+    order = np.lexsort(points.T[::-1])
+    front = np.empty_like(points)
+    n_front = 0
+    for index in order:
+        point = points[index]
+        no_worse = (front[:n_front] <= point).all(axis=1)
+        if (no_worse & (front[:n_front] < point).any(axis=1)).any():
+            continue
+        front[n_front] = point
+        n_front += 1
+        mask[index] = True
+    return mask
 
 
 def ranks(losses: npt.ArrayLike) -> npt.NDArray[np.int64]:

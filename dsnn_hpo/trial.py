@@ -86,6 +86,16 @@ class TrialState(StrEnum):
     FAILED = "failed"
 
 
+class FailureCause(StrEnum):
+    """Why a trial failed."""
+
+    EXCEPTION = "exception"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out_of_memory"
+    TIME_LIMIT = "time_limit"
+    LOST = "lost"
+
+
 @dataclass(frozen=True, slots=True)
 class Epoch:
     """One epoch of a training curve; ``number`` counts from 1."""
@@ -99,11 +109,12 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a trial: a completed one has values, a failed one has an error and no values.
+    """What came of a trial: a completed one has values, a failed one has an error, its cause and no values.
 
     ``values`` are measured on the validation split and guide the search; ``test_values`` are reported and never
     seen by an optimizer. ``n_epochs`` counts the epochs trained for this result alone (a continued configuration
-    does not pay again for earlier rungs); ``provenance`` says how figures were obtained.
+    does not pay again for earlier rungs); ``provenance`` says how figures were obtained. ``log`` is the path of the
+    trial's log, relative to the run folder; of a failed trial, ``log_tail`` holds its last lines.
     """
 
     trial: Trial
@@ -116,11 +127,14 @@ class Result:
     n_epochs: int = 0
     energy_j: float = 0.0
     provenance: Mapping[str, str] = field(default_factory=dict)
+    cause: FailureCause | None = None
+    log: str = ""
+    log_tail: str = ""
 
     def __post_init__(self) -> None:
         if self.state is TrialState.FAILED and (self.values or not self.error):
             raise ValueError("a failed trial has an error and no values")
-        if self.state is TrialState.COMPLETED and (self.error or not self.values):
+        if self.state is TrialState.COMPLETED and (self.error or self.cause or not self.values):
             raise ValueError("a completed trial has values and no error")
         bad = [name for name, value in self.values.items() if not math.isfinite(value)]
         if bad:
@@ -143,6 +157,9 @@ def to_json(value: Trial | Result) -> dict[str, Any]:
         "n_epochs": value.n_epochs,
         "energy_j": value.energy_j,
         "provenance": dict(value.provenance),
+        "cause": value.cause,
+        "log": value.log,
+        "log_tail": value.log_tail,
     }
 
 
@@ -153,10 +170,11 @@ def trial_from_json(data: Mapping[str, Any]) -> Trial:
 
 def result_from_json(data: Mapping[str, Any]) -> Result:
     """Returns the result that ``to_json`` wrote; raises KeyError, TypeError or ValueError on anything else."""
-    fields = {k: v for k, v in data.items() if k not in ("trial", "state", "curve")}
+    fields = {k: v for k, v in data.items() if k not in ("trial", "state", "curve", "cause")}
     return Result(
         trial=trial_from_json(data["trial"]),
         state=TrialState(data["state"]),
+        cause=FailureCause(data["cause"]) if data.get("cause") else None,
         curve=tuple(Epoch(*row) for row in data["curve"]),
         **fields,
     )

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+import errno
 import json
 import random
 
 import pytest
 
 from dsnn_hpo.errors import JournalError
-from dsnn_hpo.journal import Asked, Header, Journal, Mark, Told, read
-from dsnn_hpo.trial import Fidelity, Result, Trial, TrialState
+from dsnn_hpo.journal import Asked, Header, History, Journal, Lost, Mark, Told, _file, read
+from dsnn_hpo.trial import FailureCause, Fidelity, Result, Trial, TrialState
 
 HEADER = Header(
     run_id="r1",
@@ -46,7 +47,7 @@ def test_what_was_written_is_read(path):
     history = read(path)
     assert history.header == HEADER
     assert history.events == EVENTS
-    assert [t.id for t in history.in_flight] == [0]
+    assert [waiting.trial.id for waiting in history.in_flight] == [0]
     assert [r.trial.id for r in history.results] == [1]
     assert not history.finished
 
@@ -116,8 +117,8 @@ def test_another_format_is_refused(path):
     path.write_bytes(b"")
     from dsnn_hpo import journal as module
 
-    record = {**module._header_to_json(HEADER), "format": 99}
-    path.write_bytes(module._encode(record))
+    record = {**module._file._header_to_json(HEADER), "format": 99}
+    path.write_bytes(module._file._encode(record))
     with pytest.raises(JournalError, match="format 99 is not 1"):
         read(path)
 
@@ -135,3 +136,86 @@ def test_front_is_that_of_the_highest_fidelity_reached(path):
     with journal:
         journal.append(told(2, error=0.01, fidelity=3))
     assert [r.trial.id for r in read(path).front()] == [1]
+
+
+def test_a_lost_attempt_is_kept_and_its_trial_stays_in_flight(path):
+    journal, _ = Journal.resume(path)
+    lost = Lost(trial(0), 1, "the worker process died of SIGKILL", 2.5, 7.0, 4.0)
+    with journal:
+        journal.append(lost)
+    history = read(path)
+    assert history.events[-1] == lost
+    assert [(w.trial.id, w.n_lost) for w in history.in_flight] == [(0, 1)]
+    assert (history.n_lost, history.energy_j) == (1, 7.0)
+
+
+def test_a_history_grows_as_one_that_is_read_whole():
+    failed = Told(Result(trial(0), TrialState.FAILED, error="no", cause=FailureCause.DIVERGED, n_epochs=2), 4.0)
+    events = [
+        *EVENTS,
+        Lost(trial(0), 1, "gone", 1.0, 3.0, 3.5),
+        failed,
+        Mark("interrupted", 5.0),
+        Mark("resumed", 50.0),
+    ]
+    grown = History(HEADER)
+    for n, event in enumerate(events, start=1):
+        before = grown
+        grown = grown.extended(event)
+        whole = History(HEADER, events[:n])
+        assert grown == whole
+        names = ("in_flight", "n_asked", "n_epochs", "n_lost", "energy_j", "running_s", "front_fidelity", "finished")
+        assert [getattr(grown, name) for name in names] == [getattr(whole, name) for name in names]
+        assert (len(before.events), len(grown.events)) == (n - 1, n)
+
+
+def test_two_histories_may_grow_from_one():
+    start = History(HEADER, EVENTS)
+    one, other = start.extended(told(0)), start.extended(Mark("failed", 3.0))
+    assert [*one.events] == [*EVENTS, told(0)]
+    assert [*other.events] == [*EVENTS, Mark("failed", 3.0)]
+    assert (len(one.results), len(other.results), len(start.results)) == (2, 1, 1)
+
+
+class FullDisk:
+    """A file on a disk that takes ``n_bytes`` more, until somebody makes room."""
+
+    def __init__(self, file, n_bytes, n_refusals):
+        self.file, self.n_bytes, self.n_refusals = file, n_bytes, n_refusals
+
+    def write(self, data):
+        if not self.n_refusals:
+            return self.file.write(data)
+        if not self.n_bytes:
+            self.n_refusals -= 1
+            self.n_bytes = 10
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = self.file.write(data[: self.n_bytes])
+        self.n_bytes = 0
+        return written
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+def test_a_disk_that_is_full_for_a_while_holds_up_the_run_only(path):
+    journal, _ = Journal.resume(path)
+    with journal:
+        journal._file = FullDisk(journal._file, 7, n_refusals=3)
+        with pytest.warns(UserWarning, match="No space left on device"):
+            journal.append(told(0))
+        journal.append(Mark("finished", 9.0))
+    assert read(path).events == [*EVENTS, told(0), Mark("finished", 9.0)]
+
+
+def test_a_disk_that_stays_full_ends_the_run_with_a_whole_journal(path, monkeypatch):
+    monkeypatch.setattr(_file, "RETRY_S", 0.5)
+    journal, _ = Journal.resume(path)
+    with journal:
+        journal._file = FullDisk(journal._file, 7, n_refusals=10**6)
+        with (
+            pytest.warns(UserWarning, match="waits"),
+            pytest.raises(JournalError, match=r"cannot be written: No space"),
+        ):
+            journal.append(told(0))
+    assert read(path).events == EVENTS

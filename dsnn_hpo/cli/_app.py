@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from dsnn_hpo.cli import check, front, resume, run, schema, ui
+from dsnn_hpo.cli import check, front, logs, resume, run, schema, status, ui
 from dsnn_hpo.cli._console import print_error
 from dsnn_hpo.errors import DsnnHpoError, DsnnHpoWarning, InputError, RunInterruptedError
 
@@ -23,6 +23,8 @@ app = typer.Typer(
 app.command()(run.run)
 app.command()(resume.resume)
 app.command()(check.check)
+app.command()(status.status)
+app.command()(logs.logs)
 app.command()(front.front)
 app.command()(ui.ui)
 app.command()(schema.schema)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dsnn_hpo.experiment import ExperimentConfig, Observer, spent
-from dsnn_hpo.journal import History, Mark, Told
+from dsnn_hpo.journal import History, Lost, Mark, Told
 from dsnn_hpo.report import RunningHypervolume, epochs, readable
 from dsnn_hpo.trial import OBJECTIVES, Result, TrialState
 
@@ -47,6 +47,8 @@ class _PlainProgress:
         if isinstance(event, Told):
             line = f"{_one_line(event.result, self._config)} | {self._figures.line(history)}"
             print(line, file=sys.stderr, flush=True)
+        elif isinstance(event, Lost):
+            print(_lost_line(event), file=sys.stderr, flush=True)
         elif isinstance(event, Mark):
             print(f"{self._config.name}: {event.name} {event.reason}".rstrip(), file=sys.stderr, flush=True)
 
@@ -59,10 +61,13 @@ class _LiveProgress:
         self._folder = folder
         self._figures = _Figures(config)
         self._history: History | None = None
+        self._lost = ""
 
     def update(self, history: History) -> None:
         self._figures.take(history)
         self._history = history
+        if isinstance(event := history.events[-1], Lost):
+            self._lost = _lost_line(event)
 
     def __rich__(self) -> Group:
         history = self._history
@@ -73,7 +78,8 @@ class _LiveProgress:
         head = Table.grid(padding=(0, 2))
         head.add_row(Text(self._config.name, style="bold"), bar, f"{share:.0%}")
         recent = [Text(_one_line(r, self._config), style=_style(r)) for r in history.results[-N_RECENT:]]
-        return Group(head, Text(self._figures.line(history)), *recent, Text(str(self._folder), style="dim"))
+        lost = [Text(self._lost, style="yellow")] if self._lost else []
+        return Group(head, Text(self._figures.line(history)), *recent, *lost, Text(str(self._folder), style="dim"))
 
 
 class _Figures:
@@ -83,7 +89,6 @@ class _Figures:
         self._config = config
         self._hypervolume = RunningHypervolume([OBJECTIVES[name] for name in config.objectives])
         self._n_taken = self._n_failed = 0
-        self._energy_j = 0.0
 
     def take(self, history: History) -> None:
         """Adds the results that are new."""
@@ -91,7 +96,6 @@ class _Figures:
             self._hypervolume.add(result)
             self._n_taken += 1
             self._n_failed += result.state is TrialState.FAILED
-            self._energy_j += result.energy_j
 
     def line(self, history: History) -> str:
         """Returns trials done, running and failed, hypervolume, energy and time left."""
@@ -99,9 +103,9 @@ class _Figures:
         parts = [f"{self._n_taken}{total} trials", f"{len(history.in_flight)} running", f"{self._n_failed} failed"]
         if self._hypervolume.value is not None:
             parts.append(f"hypervolume {self._hypervolume.value:.3f}")
-        parts.append(f"energy {_energy(self._energy_j)}")
+        parts.append(f"energy {joules(history.energy_j)}")
         if (left := _seconds_left(history, self._config)) is not None:
-            parts.append(f"{_duration(left)} left")
+            parts.append(f"{duration(left)} left")
         return ", ".join(parts)
 
 
@@ -116,6 +120,12 @@ def _one_line(result: Result, config: ExperimentConfig) -> str:
     else:
         outcome = ", ".join(f"{name} {readable(result.values[name])}" for name in config.objectives)
     return f"trial {trial.id} ({trial.key}, {epochs(trial.fidelity)}): {outcome}"
+
+
+def _lost_line(lost: Lost) -> str:
+    return (
+        f"trial {lost.trial.id}: attempt {lost.attempt} was lost ({lost.reason}); it is tried again from its checkpoint"
+    )
 
 
 def _share_done(history: History, config: ExperimentConfig) -> float:
@@ -133,11 +143,13 @@ def _seconds_left(history: History, config: ExperimentConfig) -> float | None:
     return max(0.0, history.running_s * (1 - share) / share)
 
 
-def _energy(energy_j: float) -> str:
+def joules(energy_j: float) -> str:
+    """Returns an energy with its unit."""
     return f"{energy_j / 1000:.3g} kJ" if energy_j >= 1000 else f"{energy_j:.3g} J"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Returns a time as hours, minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

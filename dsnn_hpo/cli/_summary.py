@@ -28,7 +28,8 @@ def print_front(history: History) -> None:
     out.print(f"[bold]{history.header.name}[/]: {front.summary.replace('**', '')}")
     if not front.rows:
         return
-    out.print(table)
+    if front.rows:
+        out.print(table)
     for note in front.notes:
         out.print(note, markup=False)
 
@@ -49,10 +50,9 @@ def print_outcome(outcome: Outcome) -> None:
     out = console()
     print_front(history)
     n_failed = sum(r.state is TrialState.FAILED for r in history.results)
-    energy_kj = sum(r.energy_j for r in history.results) / 1000
     failed = f", {n_failed} failed" if n_failed else ""
     out.print(
-        f"{len(history.results)} trials{failed} in {history.running_s:.0f} s; training used {energy_kj:.3g} kJ",
+        f"{len(history.results)} trials{failed} in {history.running_s:.0f} s; training used {history.energy_j / 1000:.3g} kJ",
         markup=False,
     )
     if not outcome.mirror.caught_up:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from dsnn_hpo.evaluation._config import TaskConfig
 
 if TYPE_CHECKING:
-    from dsnn_hpo.evaluation._evaluate import Task, add_import_paths, evaluate, output_shape
+    from dsnn_hpo.evaluation._evaluate import Target, Task, add_import_paths, evaluate, output_shape
 
-__all__ = ["Task", "TaskConfig", "add_import_paths", "evaluate", "output_shape"]
+__all__ = ["Target", "Task", "TaskConfig", "add_import_paths", "evaluate", "output_shape"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,14 +17,15 @@ from torch import nn
 
 from dsnn_hpo.data import PreparedData, load_dataset, load_split, prepare
 from dsnn_hpo.energy import CodeCarbonMeter, EnergyConfig, Meter
-from dsnn_hpo.errors import DivergedError, DsnnHpoError
+from dsnn_hpo.errors import DivergedError, DsnnHpoError, TrialInterruptedError
 from dsnn_hpo.evaluation._config import TaskConfig
 from dsnn_hpo.evaluation._inference import measure_inference_energy, measure_latency_ms
+from dsnn_hpo.evaluation._recorder import Recorder, checkpoint_folder, latest_checkpoint
 from dsnn_hpo.evaluation._settings import Settings, settings_of
 from dsnn_hpo.models import build_model
 from dsnn_hpo.operators import convert_, packed_size_bytes
-from dsnn_hpo.training import Checkpoint, error_rate, load_checkpoint, train
-from dsnn_hpo.trial import Config, Result, Trial, TrialState
+from dsnn_hpo.training import Checkpoint, error_rate, train
+from dsnn_hpo.trial import Config, FailureCause, Result, Trial, TrialState
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +45,61 @@ class Task:
     import_paths: tuple[str, ...] = ()
 
 
-def evaluate(trial: Trial, task: Task) -> Result:
-    """Returns the result of a trial; whatever goes wrong in it becomes a failed result with its reason."""
+def evaluate(trial: Trial, task: Task, should_stop: Callable[[], bool] = lambda: False) -> Result:
+    """Returns the result of a trial; whatever goes wrong in it becomes a failed result with its reason.
+
+    Its training keeps a checkpoint now and then, from which it goes on when the same trial is evaluated again.
+
+    Raises:
+        TrialInterruptedError: ``should_stop``, asked after each epoch, said so; a checkpoint is kept.
+    """
     started = time.monotonic()
-    evaluation = _Evaluation(trial, task)
+    evaluation = _Evaluation(trial, task, should_stop)
     try:
         result = evaluation.result()
-    except DsnnHpoError as error:
-        result = Result(trial, TrialState.FAILED, error=str(error))
+    except TrialInterruptedError:
+        raise
     except Exception as error:  # noqa: BLE001 - a trial's fault, of whatever kind, fails the trial and is recorded
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(frame.filename).name}:{frame.lineno}"
-        result = Result(trial, TrialState.FAILED, error=f"{type(error).__name__}: {error} ({place})")
+        # For the log; the result has the gist.
+        traceback.print_exc()
+        cause, reason = _failure(error)
+        result = Result(trial, TrialState.FAILED, error=reason, cause=cause)
     seconds = time.monotonic() - started
     return replace(result, seconds=seconds, n_epochs=evaluation.n_epochs, energy_j=evaluation.energy_j)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The target function of a search: ``evaluate`` with its task, picklable."""
+
+    task: Task
+
+    def __call__(self, trial: Trial, should_stop: Callable[[], bool]) -> Result:
+        """Returns the result of a trial; see ``evaluate``."""
+        return evaluate(trial, self.task, should_stop)
+
+
+def _failure(error: Exception) -> tuple[FailureCause, str]:
+    """Returns the cause of a failure and a line that says what happened."""
+    if isinstance(error, DivergedError):
+        return FailureCause.DIVERGED, str(error)
+    if isinstance(error, DsnnHpoError):
+        return FailureCause.EXCEPTION, str(error)
+    # Torch's allocator on the CPU has no error of its own.
+    no_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(frame.filename).name}:{frame.lineno}"
+    reason = f"{type(error).__name__}: {error} ({place})"
+    return FailureCause.OUT_OF_MEMORY if no_memory else FailureCause.EXCEPTION, reason
 
 
 class _Evaluation:
     """One evaluation under way; ``n_epochs`` and ``energy_j`` are what its training has cost, also if it fails."""
 
-    def __init__(self, trial: Trial, task: Task) -> None:
+    def __init__(self, trial: Trial, task: Task, should_stop: Callable[[], bool]) -> None:
         self._trial = trial
         self._task = task
+        self._should_stop = should_stop
         self.n_epochs = 0
         self.energy_j = 0.0
 
@@ -112,34 +146,24 @@ class _Evaluation:
         """Returns the checkpoint at the trial's fidelity, and leaves the network as it is there."""
         trial = self._trial
         n_epochs = min(trial.fidelity, settings.max_epochs or trial.fidelity)
-        folder = self._task.folder / "checkpoints" / trial.key
-        start = _latest_checkpoint(folder, n_epochs)
+        start = latest_checkpoint(checkpoint_folder(self._task.folder, trial), n_epochs)
+        recorder = Recorder(trial, self._task.folder, meter, start, self._should_stop)
         if start is not None and start.epoch == n_epochs:
             network.load_state_dict(start.network_state)
-            if start.trial_id == trial.id:
-                # This trial was trained, and its worker died before the result was recorded.
-                self.n_epochs, self.energy_j = start.epoch - start.start_epoch, start.energy_j
+            # Unless it is another trial's, this one was trained, and its worker died before the result was recorded.
+            self.n_epochs, self.energy_j = recorder.n_epochs, recorder.energy_j
             return start
-        first_epoch = start.epoch if start else 0
         meter.begin()
         try:
-            checkpoint = train(network, data, settings.training, n_epochs, start)
-            self.n_epochs = n_epochs - first_epoch
+            checkpoint = train(network, data, settings.training, n_epochs, start, recorder.after_epoch)
         except DivergedError as error:
-            self.n_epochs = max(0, error.n_epochs - first_epoch)
+            self.n_epochs = max(0, error.n_epochs - recorder.first_epoch)
             raise
         finally:
-            energy = meter.end()
-            self.energy_j = energy.value_j
-        checkpoint = replace(
-            checkpoint,
-            train_energy_j=(start.train_energy_j if start else 0.0) + energy.value_j,
-            co2_g=(start.co2_g if start else 0.0) + energy.co2_g,
-            energy_j=energy.value_j,
-            trial_id=trial.id,
-        )
-        _keep_checkpoint(checkpoint, folder)
-        return checkpoint
+            recorder.measure()
+            self.n_epochs, self.energy_j = max(self.n_epochs, recorder.n_epochs), recorder.energy_j
+        self.n_epochs = n_epochs - recorder.first_epoch
+        return recorder.keep(checkpoint)
 
 
 def add_import_paths(paths: Iterable[str]) -> None:
@@ -174,28 +198,6 @@ def _warm_up(meter: Meter) -> str:
     parameter.grad = torch.zeros(1)
     torch.optim.Adam([parameter]).step()
     return method
-
-
-def _checkpoint_path(folder: Path, epoch: int) -> Path:
-    return folder / f"epoch-{epoch:05d}.pt"
-
-
-def _latest_checkpoint(folder: Path, n_epochs: int) -> Checkpoint | None:
-    candidates = sorted(path for path in folder.glob("epoch-*.pt") if path <= _checkpoint_path(folder, n_epochs))
-    for path in reversed(candidates):
-        # The same configuration may be in flight at a higher rung, which clears away lower ones.
-        with contextlib.suppress(FileNotFoundError):
-            return load_checkpoint(path)
-    return None
-
-
-def _keep_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(_checkpoint_path(folder, checkpoint.epoch))
-    for path in folder.glob("epoch-*.pt"):
-        if path < _checkpoint_path(folder, checkpoint.epoch):
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
 
 
 def _prepared(config: TaskConfig, folder: Path) -> PreparedData:

@@ -9,15 +9,19 @@ from dsnn_hpo.experiment._front import FrontMember, front_members
 from dsnn_hpo.experiment.config import ExperimentConfig, config_of
 
 if TYPE_CHECKING:
+    from dsnn_hpo.experiment._attempts import Workplace
     from dsnn_hpo.experiment._build import Experiment, build
     from dsnn_hpo.experiment._drive import Driver, Observer, replay, spent
     from dsnn_hpo.experiment._mirror import serve_ui
     from dsnn_hpo.experiment._run import Outcome, resume, run, start
+    from dsnn_hpo.experiment._status import RunStatus, TrialStatus, run_status, trial_log
 
 _LAZY = {
     **dict.fromkeys(("Driver", "Observer", "replay", "spent"), "_drive"),
     **dict.fromkeys(("Experiment", "build"), "_build"),
+    "Workplace": "_attempts",
     "serve_ui": "_mirror",
+    **dict.fromkeys(("RunStatus", "TrialStatus", "run_status", "trial_log"), "_status"),
     **dict.fromkeys(("Outcome", "resume", "run", "start"), "_run"),
 }
 
@@ -29,6 +33,9 @@ __all__ = [
     "Observer",
     "Outcome",
     "RunFolder",
+    "RunStatus",
+    "TrialStatus",
+    "Workplace",
     "build",
     "config_of",
     "default_folder",
@@ -38,9 +45,11 @@ __all__ = [
     "resume",
     "resume_line",
     "run",
+    "run_status",
     "serve_ui",
     "spent",
     "start",
+    "trial_log",
 ]
 
 

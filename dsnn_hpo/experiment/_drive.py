@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Protocol
 
 from dsnn_hpo.errors import DsnnHpoError, JournalError
-from dsnn_hpo.execution import Executor
+from dsnn_hpo.experiment._attempts import Attempt, LostAttempt, Workplace
 from dsnn_hpo.experiment.config import BudgetConfig
-from dsnn_hpo.journal import Asked, Event, History, Journal, Mark, MarkName, Told, now
+from dsnn_hpo.journal import Asked, Event, History, Journal, Lost, Mark, MarkName, Told, now
 from dsnn_hpo.optimizers import Optimizer
 from dsnn_hpo.trial import Result, Trial, TrialState
 
 POLL_S = 0.2
+STOP_GRACE_S = 15.0
 N_FAILURES_TO_GIVE_UP = 10
 
 
@@ -30,9 +33,8 @@ class Driver:
 
     Args:
         optimizer: proposes trials, in the state that the history left it in (see ``replay``).
-        executor: runs them.
-        evaluate: the target function of a trial, picklable.
-        journal: where asked and told go.
+        workplace: evaluates them.
+        journal: where asked, lost and told go.
         history: what the journal held when it was opened.
         observers: are shown the history after each event.
     """
@@ -40,19 +42,20 @@ class Driver:
     def __init__(
         self,
         optimizer: Optimizer,
-        executor: Executor,
-        evaluate: Callable[[Trial], Result],
+        workplace: Workplace,
         journal: Journal,
         history: History,
         observers: Sequence[Observer] = (),
     ) -> None:
         self._optimizer = optimizer
-        self._executor = executor
-        self._evaluate = evaluate
+        self._workplace = workplace
         self._journal = journal
         self._history = history
         self._observers = observers
-        self._running: dict[Future[Result], Trial] = {}
+        self._running: dict[Future[Result], Attempt] = {}
+        self._n_alike = 0
+        self._last_failure = ""
+        self._seconds, self._energy_j = 0.0, 0.0
 
     @property
     def history(self) -> History:
@@ -66,50 +69,88 @@ class Driver:
     def drive(self, budget: BudgetConfig, should_stop: Callable[[], bool]) -> None:
         """Runs until the budget is spent and no trial is left, or until ``should_stop``.
 
+        Then no new trials begin; those that run are given ``STOP_GRACE_S`` to keep a checkpoint, or to end.
+
         Raises:
-            DsnnHpoError: the first ten trials all failed; says why.
+            DsnnHpoError: ten trials in a row failed alike, or the first ten all failed; says why.
         """
-        for trial in self._history.in_flight:
-            self._submit(trial)
+        for result in self._history.results:
+            self._weigh(result)
+        for waiting in self._history.in_flight:
+            self._submit(waiting.trial, waiting.n_lost + 1)
         while not should_stop():
             self._fill_workers(budget)
             if not self._running:
                 return
-            done, _ = wait(self._running, timeout=POLL_S, return_when=FIRST_COMPLETED)
-            for future in sorted(done, key=lambda f: self._running[f].id):
-                self._tell(future)
-            if done:
+            if self._take_what_ended(POLL_S):
                 self._give_up_if_hopeless()
+        self._workplace.executor.interrupt()
+        deadline = time.monotonic() + STOP_GRACE_S
+        while self._running and (left_s := deadline - time.monotonic()) > 0:
+            self._take_what_ended(left_s)
 
     def _fill_workers(self, budget: BudgetConfig) -> None:
-        while len(self._running) < self._executor.n_workers and spent(self._history, budget) < 1.0:
+        n_workers = self._workplace.executor.n_workers
+        while len(self._running) < n_workers and spent(self._history, budget) < 1.0:
             trial = self._optimizer.ask()
             if trial is None:
                 return
             self._record(Asked(trial, now()))
-            self._submit(trial)
+            self._submit(trial, 1)
 
-    def _submit(self, trial: Trial) -> None:
-        self._running[self._executor.submit(self._evaluate, trial)] = trial
+    def _submit(self, trial: Trial, number: int) -> None:
+        attempt = Attempt(trial, number, time.monotonic())
+        self._running[self._workplace.submit(attempt)] = attempt
 
-    def _tell(self, future: Future[Result]) -> None:
-        trial = self._running.pop(future)
-        try:
-            result = future.result()
-        except DsnnHpoError as error:
-            result = Result(trial, TrialState.FAILED, error=str(error))
+    def _take_what_ended(self, timeout_s: float) -> int:
+        """Returns how many attempts ended, ``timeout_s`` from now at the latest, after recording what came of them."""
+        done, _ = wait(self._running, timeout=timeout_s, return_when=FIRST_COMPLETED)
+        for future in sorted(done, key=lambda f: self._running[f].trial.id):
+            attempt = self._running.pop(future)
+            match self._workplace.outcome(attempt, future):
+                case Result() as result:
+                    self._tell(result)
+                case LostAttempt() as lost:
+                    self._try_again(attempt, lost)
+                case None:
+                    # It stays in flight, for the next session.
+                    pass
+        return len(done)
+
+    def _tell(self, result: Result) -> None:
         self._record(Told(result, now()))
+        self._weigh(result)
         self._optimizer.tell(result)
+
+    def _weigh(self, result: Result) -> None:
+        self._seconds += result.seconds
+        self._energy_j += result.energy_j
+        failure = re.sub(r"\d+", "", result.error or "")
+        self._n_alike = self._n_alike + 1 if failure and failure == self._last_failure else 1
+        self._last_failure = failure
+
+    def _try_again(self, attempt: Attempt, lost: LostAttempt) -> None:
+        # Nobody was left to measure it: as long a time of the run's mean power.
+        energy_j = lost.seconds * self._energy_j / self._seconds if self._seconds else 0.0
+        trial, number = attempt.trial, attempt.number
+        self._record(Lost(trial, number, lost.reason, lost.seconds, energy_j, now()))
+        self._submit(trial, number + 1)
 
     def _record(self, event: Event) -> None:
         self._journal.append(event)
-        self._history = History(self._history.header, (*self._history.events, event))
+        self._history = self._history.extended(event)
         for observer in self._observers:
             observer.update(self._history)
 
     def _give_up_if_hopeless(self) -> None:
-        if len(self._history.results) >= N_FAILURES_TO_GIVE_UP:
+        n_results = len(self._history.results)
+        if n_results == N_FAILURES_TO_GIVE_UP:
             check_not_hopeless(self._history)
+        if self._last_failure and self._n_alike >= N_FAILURES_TO_GIVE_UP:
+            why = self._history.results[-1].error
+            raise DsnnHpoError(
+                f"the last {self._n_alike} trials all failed alike: {why}; mend that, then resume the run"
+            )
 
 
 def check_not_hopeless(history: History) -> None:
@@ -146,7 +187,7 @@ def replay(optimizer: Optimizer, history: History, should_stop: Callable[[], boo
                     )
             case Told(result):
                 optimizer.tell(result)
-            case Mark():
+            case Lost() | Mark():
                 pass
 
 
@@ -154,28 +195,14 @@ def spent(history: History, budget: BudgetConfig) -> float:
     """Returns the share of the budget that is spent or promised to trials in flight: 1 or more means no new trials."""
     shares = [0.0]
     if budget.trials is not None:
-        n_asked = sum(isinstance(event, Asked) for event in history.events)
-        shares.append(n_asked / budget.trials)
+        shares.append(history.n_asked / budget.trials)
     if budget.full_trainings is not None:
-        shares.append(n_epochs_promised(history) / (budget.full_trainings * history.header.fidelity.max_epochs))
+        # Those in flight will go on from where their configurations are.
+        n_epochs = history.n_epochs + sum(waiting.n_epochs_promised for waiting in history.in_flight)
+        shares.append(n_epochs / (budget.full_trainings * history.header.fidelity.max_epochs))
     if budget.wall_time_s is not None:
         shares.append(_running_s(history) / budget.wall_time_s)
     return max(shares)
-
-
-def n_epochs_promised(history: History) -> int:
-    """Returns the epochs trained so far and those that trials in flight will train, continuing where they can."""
-    reached: dict[str, int] = {}
-    n_epochs = 0
-    for result in history.results:
-        n_epochs += result.n_epochs
-        if result.state is TrialState.COMPLETED:
-            reached[result.trial.key] = max(reached.get(result.trial.key, 0), result.trial.fidelity)
-    for trial in history.in_flight:
-        # A configuration may have a cap of its own (see the hyperparameter `epochs`).
-        n_target = min(trial.fidelity, int(trial.config.get("epochs", trial.fidelity)))
-        n_epochs += n_target - min(reached.get(trial.key, 0), n_target)
-    return n_epochs
 
 
 def _running_s(history: History) -> float:

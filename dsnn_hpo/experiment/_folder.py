@@ -14,6 +14,7 @@ from dsnn_hpo.errors import RunFolderError
 from dsnn_hpo.journal import History, read
 
 DEFAULT_ROOT = Path("runs")
+LOCK_PATIENCE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,7 @@ class RunFolder:
             RunFolderError: another driver is at work in this folder; names its process.
         """
         file = self._lock.open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _is_locked_soon(file):
             file.seek(0)
             owner = file.read().strip() or "unknown"
             file.close()
@@ -93,6 +92,32 @@ class RunFolder:
         file.write(f"{os.getpid()}\n")
         file.flush()
         return file
+
+    def driver(self) -> str:
+        """Returns the process that is at work in this folder, as text; empty if there is none."""
+        try:
+            with self._lock.open("r") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return file.read().strip() or "unknown"
+        except FileNotFoundError:
+            pass
+        return ""
+
+
+def _is_locked_soon(file: IO[str]) -> bool:
+    """Returns whether the lock could be had; who only looks whether it is free holds it for a moment."""
+    deadline = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(LOCK_PATIENCE_S / 10)
+        else:
+            return True
 
 
 def resume_line(path: Path) -> str:

@@ -11,13 +11,13 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from dsnn_hpo import report
 from dsnn_hpo.errors import JournalError, RunInterruptedError
-from dsnn_hpo.evaluation import evaluate
-from dsnn_hpo.execution import LocalExecutor
+from dsnn_hpo.evaluation import Target
+from dsnn_hpo.execution import make_executor
+from dsnn_hpo.experiment._attempts import Workplace
 from dsnn_hpo.experiment._build import Experiment, build
 from dsnn_hpo.experiment._drive import Driver, Observer, check_not_hopeless, replay
 from dsnn_hpo.experiment._folder import RunFolder, default_folder, resume_line
@@ -70,7 +70,7 @@ def start(config: ExperimentConfig, out: str | Path | None = None, observers: Se
         experiment.split.save(folder.split)
         header = _header(experiment, folder)
         with Journal.create(folder.journal, header) as new:
-            return _session(experiment, folder, new, History(header, ()), observers)
+            return _session(experiment, folder, new, History(header), observers)
 
 
 def resume(path: str | Path, observers: Sequence[Observer] = ()) -> Outcome:
@@ -103,10 +103,11 @@ def _session(
     config = experiment.config
     with _stop_signals() as should_stop:
         mirror = open_run_mirror(config, folder, history.header)
-        executor = LocalExecutor(config.execution.workers, config.execution.threads_per_worker)
         optimizer = make_optimizer(config.optimizer, experiment.space, experiment.objectives, config.rungs, config.seed)
-        target = partial(evaluate, task=experiment.task(folder.path))
-        driver = Driver(optimizer, executor, target, opened, history, [mirror, *observers])
+        target = Target(experiment.task(folder.path))
+        executor = make_executor(config.execution)
+        workplace = Workplace(executor, target, folder.path.resolve(), config.execution.attempts)
+        driver = Driver(optimizer, workplace, opened, history, [mirror, *observers])
         timeout_s = MIRROR_TIMEOUT_INTERRUPTED_S
         try:
             if not history.finished:
@@ -114,7 +115,7 @@ def _session(
                 _drive_to_the_end(driver, config, folder, should_stop)
             timeout_s = MIRROR_TIMEOUT_S
         finally:
-            executor.close(wait=False)
+            executor.close()
             mirror.update(driver.history)
             status = mirror.close(timeout_s)
             report.save_report(driver.history, folder.report)

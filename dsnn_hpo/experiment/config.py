@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, 
 from dsnn_hpo.energy import EnergyConfig
 from dsnn_hpo.errors import ExperimentError, one_of
 from dsnn_hpo.evaluation import TaskConfig
-from dsnn_hpo.execution import ExecutionConfig
+from dsnn_hpo.execution import ExecutionConfig, LocalConfig
 from dsnn_hpo.experiment._messages import explain, line_numbers
 from dsnn_hpo.journal import Header
 from dsnn_hpo.optimizers import OptimizerConfig
@@ -105,7 +105,7 @@ class ExperimentConfig(BaseModel):
     fidelity: FidelityConfig
     optimizer: OptimizerConfig = Field(default="smac", validate_default=True)
     budget: BudgetConfig
-    execution: ExecutionConfig = ExecutionConfig()
+    execution: ExecutionConfig = LocalConfig()
     energy: EnergyConfig = EnergyConfig()
     tracking: TrackingConfig = TrackingConfig()
     seed: int = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -33,7 +34,8 @@ def front_table(history: History, n_hyperparameters: int = 6) -> FrontTable:
     """
     members = history.front()
     if not members:
-        return FrontTable(f"The front is empty: none of {len(history.results)} trials completed yet.", (), (), ())
+        text = f"The front is empty: none of {len(history.results)} trials completed yet."
+        return FrontTable(text, (), (), tuple(_failures(history)))
     shown = _telling(history, members, n_hyperparameters)
     header, rows = _table(history, members, shown)
     names = sorted({name for m in members for name in m.trial.config})
@@ -45,6 +47,7 @@ def front_table(history: History, n_hyperparameters: int = 6) -> FrontTable:
     if history.front_fidelity < history.header.fidelity.max_epochs:
         longest = epochs(history.header.fidelity.max_epochs)
         notes.append(f"No trial of {longest} has completed: these are not the final figures, and they are not tested.")
+    notes += _failures(history)
     notes += [f"Energy: {method}." for method in sorted({m for r in members for m in r.provenance.values()})]
     if n_more := len(names) - len(shared) - len(shown):
         notes.append(f"{n_more} more {'hyperparameter differs' if n_more == 1 else 'hyperparameters differ'}.")
@@ -96,6 +99,21 @@ def _table(
         for member in members
     )
     return header, rows
+
+
+def _failures(history: History) -> list[str]:
+    """Returns a line for each cause of failure, with the reason given last."""
+    last: dict[str, Result] = {}
+    counts: Counter[str] = Counter()
+    for result in history.results:
+        if result.error:
+            cause = str(result.cause or "exception").replace("_", " ")
+            counts[cause] += 1
+            last[cause] = result
+    return [
+        f"{n} failed ({cause}), the last one trial {last[cause].trial.id}: {last[cause].error}"
+        for cause, n in counts.most_common()
+    ]
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dsnn_hpo.journal import Asked, Header, History, Mark, Told
+from dsnn_hpo.journal import Asked, Header, History, Lost, Mark, Told
 from dsnn_hpo.trial import Epoch, Result, Trial, TrialState
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -55,6 +55,7 @@ class RunRecord:
 class _Configuration:
     asked: dict[int, Asked] = field(default_factory=dict)
     told: dict[int, Told] = field(default_factory=dict)
+    n_lost: int = 0
 
 
 class Records:
@@ -101,6 +102,10 @@ class Records:
             match event:
                 case Asked(trial=trial):
                     self._configurations.setdefault(trial.key, _Configuration()).asked[trial.id] = event
+                    changed.add(trial.key)
+                case Lost(trial=trial):
+                    self._energy_j += event.energy_j
+                    self._configurations[trial.key].n_lost += 1
                     changed.add(trial.key)
                 case Told(result=result):
                     self._take(event)
@@ -170,9 +175,13 @@ class Records:
         }
         for one in told:
             tags |= {f"measured_by.{_name(name)}": _short(how) for name, how in one.result.provenance.items()}
-        errors = [t.result.error for t in told if t.result.error]
-        if errors:
-            tags["error"] = _short(errors[-1])
+        failures = [t.result for t in told if t.result.error]
+        if failures:
+            last = failures[-1]
+            tags |= {"error": _short(last.error), "error.cause": str(last.cause or ""), "error.log": last.log_tail}
+            tags = {name: value for name, value in tags.items() if value}
+        if configuration.n_lost:
+            tags["attempts_lost"] = str(configuration.n_lost)
         return RunRecord(
             key=key,
             name="trial " + " › ".join(str(i) for i in sorted(trials)),

@@ -6,8 +6,8 @@ import copy
 import itertools
 import math
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ from dsnn_hpo.training._optimizers import optimizer_family
 from dsnn_hpo.training._settings import TrainingSettings
 from dsnn_hpo.trial import Epoch
 
+AfterEpoch: TypeAlias = Callable[[Callable[[], Checkpoint]], None]
+
 
 def train(
     network: nn.Module,
@@ -31,6 +33,7 @@ def train(
     settings: TrainingSettings,
     n_epochs: int,
     start: Checkpoint | None = None,
+    after_epoch: AfterEpoch | None = None,
 ) -> Checkpoint:
     """Returns the checkpoint after ``n_epochs`` in all; ``network`` is trained in place, on its device.
 
@@ -40,6 +43,9 @@ def train(
     torch's global generator is seeded anew at the start of each epoch. A last batch of one sample is left out, on
     which batch normalisation could not train. The loss is the cross-entropy and the regulariser of the shifts;
     the curve's ``train_loss`` is the mean cross-entropy, its ``lr`` that of the epoch's first step.
+
+    ``after_epoch`` is called after each epoch but the last, with a function that makes a checkpoint of the training as it
+    stands; what it raises ends the training.
 
     Raises:
         DivergedError: the loss or an output became NaN or infinite; names epoch and step.
@@ -58,18 +64,12 @@ def train(
         _lay_out_(network, optimizer, memory_format)
         for epoch in range(first_epoch, n_epochs):
             curve.append(_epoch(network, optimizer, data, settings, epoch))
+            if after_epoch is not None and epoch + 1 < n_epochs:
+                after_epoch(lambda: _checkpoint(network, optimizer, curve, start))
     finally:
         _lay_out_(network, optimizer, torch.contiguous_format)
     network.eval()
-    return Checkpoint(
-        epoch=n_epochs,
-        network_state=_on_cpu(network.state_dict()),
-        optimizer_state=_on_cpu(optimizer.state_dict()),
-        curve=tuple(curve),
-        train_energy_j=0.0 if start is None else start.train_energy_j,
-        co2_g=0.0 if start is None else start.co2_g,
-        start_epoch=first_epoch,
-    )
+    return _checkpoint(network, optimizer, curve, start)
 
 
 @torch.no_grad()
@@ -93,6 +93,20 @@ def error_rate(network: nn.Module, samples: Samples, data: PreparedData, batch_s
         n_wrong += int((logits.argmax(dim=1) != labels.to(device)).sum())
     network.train(was_training)
     return n_wrong / len(samples)
+
+
+def _checkpoint(
+    network: nn.Module, optimizer: Optimizer, curve: Sequence[Epoch], start: Checkpoint | None
+) -> Checkpoint:
+    return Checkpoint(
+        epoch=len(curve),
+        network_state=_on_cpu(network.state_dict()),
+        optimizer_state=_on_cpu(optimizer.state_dict()),
+        curve=tuple(curve),
+        train_energy_j=0.0 if start is None else start.train_energy_j,
+        co2_g=0.0 if start is None else start.co2_g,
+        start_epoch=0 if start is None else start.epoch,
+    )
 
 
 def _optimizer(network: nn.Module, settings: TrainingSettings) -> Optimizer:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 
 import pytest
 
-from dsnn_hpo.errors import DsnnHpoError, JournalError, WorkerError
-from dsnn_hpo.experiment import Driver, replay, spent
+from dsnn_hpo.errors import (
+    DsnnHpoError,
+    JournalError,
+    MemoryLimitError,
+    TimeLimitError,
+    TrialInterruptedError,
+    WorkerLostError,
+)
+from dsnn_hpo.experiment import Driver, Workplace, replay, spent
 from dsnn_hpo.experiment.config import BudgetConfig
-from dsnn_hpo.journal import Asked, Header, History, Journal, Mark, Told, read
-from dsnn_hpo.trial import Fidelity, Result, Trial, TrialState
+from dsnn_hpo.journal import Asked, Header, History, Journal, Lost, Mark, Told, read
+from dsnn_hpo.trial import FailureCause, Fidelity, Result, Trial, TrialState
 
 HEADER = Header("r", "n", 0.0, {}, "", ("error",), Fidelity(1, 9, 3), {"smac": "2.4.1"})
 
@@ -38,30 +46,33 @@ class InlineExecutor:
     """Runs calls at once, in this process."""
 
     def __init__(self, n_workers: int = 1) -> None:
-        self.n_workers = n_workers
+        self.n_workers, self.interrupted = n_workers, False
 
-    def submit(self, function, *arguments):
+    def submit(self, job):
         future = Future()
         try:
-            future.set_result(function(*arguments))
+            future.set_result(job.function(job.argument, lambda: self.interrupted))
         except DsnnHpoError as error:
             future.set_exception(error)
         return future
 
-    def close(self, *, wait: bool) -> None:
+    def interrupt(self) -> None:
+        self.interrupted = True
+
+    def close(self) -> None:
         pass
 
 
-def good(trial: Trial) -> Result:
+def good(trial: Trial, should_stop=None) -> Result:
     return Result(trial, TrialState.COMPLETED, values={"error": 0.1}, n_epochs=trial.fidelity)
 
 
-def bad(trial: Trial) -> Result:
+def bad(trial: Trial, should_stop=None) -> Result:
     return Result(trial, TrialState.FAILED, error="diverged")
 
 
-def dying(trial: Trial) -> Result:
-    raise WorkerError("the worker process died of SIGKILL")
+def dying(trial: Trial, should_stop=None) -> Result:
+    raise WorkerLostError("the worker process died of SIGKILL")
 
 
 @pytest.fixture
@@ -71,12 +82,15 @@ def journal(tmp_path):
 
 
 @pytest.fixture
-def drive(journal):
+def drive(journal, tmp_path):
     """Returns a function that drives to the end and returns the driver."""
 
-    def run(budget, evaluate=good, optimizer=None, n_workers=1, history=None, should_stop=lambda: False):
+    def run(
+        budget, evaluate=good, optimizer=None, n_workers=1, history=None, should_stop=lambda: False, max_attempts=3
+    ):
         optimizer = optimizer or CountingOptimizer()
-        driver = Driver(optimizer, InlineExecutor(n_workers), evaluate, journal, history or History(HEADER, ()))
+        workplace = Workplace(InlineExecutor(n_workers), evaluate, tmp_path, max_attempts)
+        driver = Driver(optimizer, workplace, journal, history or History(HEADER))
         driver.drive(budget, should_stop)
         return driver
 
@@ -87,7 +101,7 @@ def drive(journal):
 def test_budget_of_trials_is_met_exactly(drive, n_workers):
     driver = drive(BudgetConfig(trials=7), n_workers=n_workers)
     assert len(driver.history.results) == 7
-    assert driver.history.in_flight == []
+    assert driver.history.in_flight == ()
 
 
 def test_budget_of_full_trainings_counts_epochs(drive):
@@ -95,7 +109,7 @@ def test_budget_of_full_trainings_counts_epochs(drive):
 
 
 def test_budget_of_wall_time_ends_the_run(drive):
-    def slow(trial):
+    def slow(trial, should_stop):
         time.sleep(0.05)
         return good(trial)
 
@@ -116,7 +130,8 @@ def test_everything_is_journalled_before_the_optimizer_learns_it(journal, tmp_pa
             super().tell(result)
 
     optimizer = Watching()
-    Driver(optimizer, InlineExecutor(), good, journal, History(HEADER, ())).drive(BudgetConfig(trials=3), lambda: False)
+    driver = Driver(optimizer, Workplace(InlineExecutor(), good, tmp_path, 1), journal, History(HEADER))
+    driver.drive(BudgetConfig(trials=3), lambda: False)
     assert [r.trial.id for r in optimizer.told] == [0, 1, 2]
 
 
@@ -124,13 +139,112 @@ def test_an_exhausted_optimizer_ends_the_run(drive):
     assert len(drive(BudgetConfig(trials=100), optimizer=CountingOptimizer(n_proposals=4)).history.results) == 4
 
 
-def test_a_dead_worker_is_a_failed_trial(drive):
-    def sometimes(trial):
+def test_a_trial_whose_worker_was_lost_is_tried_again(drive, journal, tmp_path):
+    tries = []
+
+    def sometimes(trial, should_stop):
+        tries.append(trial.id)
+        return dying(trial) if trial.id == 1 and tries.count(1) < 3 else good(trial)
+
+    history = drive(BudgetConfig(trials=3), sometimes).history
+    assert [(r.trial.id, r.state) for r in history.results] == [(i, TrialState.COMPLETED) for i in range(3)]
+    assert tries == [0, 1, 1, 1, 2]
+    lost = [e for e in read(tmp_path / "journal.jsonl").events if isinstance(e, Lost)]
+    assert [(e.trial.id, e.attempt) for e in lost] == [(1, 1), (1, 2)]
+    assert "SIGKILL" in lost[0].reason
+    assert history.n_lost == 2
+
+
+def test_a_trial_that_is_lost_too_often_has_failed(drive):
+    def sometimes(trial, should_stop):
         return dying(trial) if trial.id == 1 else good(trial)
 
     results = drive(BudgetConfig(trials=3), sometimes).history.results
     assert [r.state for r in results] == [TrialState.COMPLETED, TrialState.FAILED, TrialState.COMPLETED]
+    assert results[1].cause is FailureCause.LOST
+    assert "lost 3 times" in results[1].error
     assert "SIGKILL" in results[1].error
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [(MemoryLimitError, FailureCause.OUT_OF_MEMORY), (TimeLimitError, FailureCause.TIME_LIMIT)],
+)
+def test_a_trial_that_took_too_much_has_failed_at_once(drive, error, cause):
+    def greedy(trial, should_stop):
+        raise error("too much")
+
+    (result, *_) = drive(BudgetConfig(trials=2), lambda t, s: greedy(t, s) if t.id == 0 else good(t)).history.results
+    assert (result.state, result.cause, result.error) == (TrialState.FAILED, cause, "too much")
+
+
+def test_what_a_failed_attempt_kept_is_paid_for(drive, tmp_path):
+    def greedy(trial, should_stop):
+        if trial.id:
+            return good(trial)
+        (tmp_path / "progress").mkdir()
+        (tmp_path / "progress" / "00000.json").write_text('{"n_epochs": 3, "energy_j": 2.5, "epoch": 4}')
+        raise MemoryLimitError("too much")
+
+    history = drive(BudgetConfig(trials=2), greedy).history
+    assert (history.results[0].n_epochs, history.results[0].energy_j) == (3, 2.5)
+    assert (history.n_epochs, history.energy_j) == (12, 2.5)
+
+
+def test_lost_time_is_billed_at_the_mean_power_of_the_run(drive):
+    def sometimes(trial, should_stop):
+        tries.append(trial.id)
+        if trial.id == 1 and tries.count(1) == 1:
+            time.sleep(0.2)
+            return dying(trial)
+        return replace(good(trial), seconds=10.0, energy_j=50.0)
+
+    tries = []
+    history = drive(BudgetConfig(trials=2), sometimes).history
+    (lost,) = (e for e in history.events if isinstance(e, Lost))
+    assert 0.2 <= lost.seconds < 5
+    assert lost.energy_j == pytest.approx(5.0 * lost.seconds)
+    assert history.energy_j == pytest.approx(100.0 + lost.energy_j)
+
+
+def test_a_failed_trial_has_the_last_lines_of_its_log(drive, tmp_path):
+    def failing(trial, should_stop):
+        (tmp_path / "logs").mkdir(exist_ok=True)
+        (tmp_path / "logs" / f"{trial.id:05d}.log").write_text("\n".join(f"line {i}" for i in range(100)))
+        return bad(trial) if trial.id == 0 else good(trial)
+
+    failed, completed = drive(BudgetConfig(trials=2), failing).history.results
+    assert failed.log == "logs/00000.log"
+    assert failed.log_tail.splitlines() == [f"line {i}" for i in range(88, 100)]
+    assert (completed.log, completed.log_tail) == ("logs/00001.log", "")
+
+
+def test_ten_failures_alike_in_a_row_end_the_run(drive):
+    def later(trial, should_stop):
+        if trial.id < 5:
+            return good(trial)
+        return Result(trial, TrialState.FAILED, error=f"[Errno 2] no such file: /data/{trial.id}")
+
+    with pytest.raises(DsnnHpoError, match=r"last 10 trials all failed alike: .*no such file"):
+        drive(BudgetConfig(trials=1000), later)
+
+
+def test_failures_of_different_kinds_do_not_end_the_run(drive):
+    def later(trial, should_stop):
+        return good(trial) if trial.id == 0 else Result(trial, TrialState.FAILED, error="ab"[trial.id % 2])
+
+    assert len(drive(BudgetConfig(trials=30), later).history.results) == 30
+
+
+def test_a_trial_that_was_interrupted_stays_in_flight(drive):
+    stop = iter([False, True])
+
+    def interrupted(trial, should_stop):
+        raise TrialInterruptedError("stopped after epoch 3")
+
+    history = drive(BudgetConfig(trials=5), interrupted, should_stop=lambda: next(stop)).history
+    assert [waiting.trial.id for waiting in history.in_flight] == [0]
+    assert not history.results
 
 
 def test_a_hopeless_run_ends_early_and_says_why(drive):
@@ -154,14 +268,15 @@ def test_stopping_leaves_trials_in_flight(drive):
     assert len(driver.history.results) == 2
 
 
-def test_observers_see_each_event(journal):
+def test_observers_see_each_event(journal, tmp_path):
     seen = []
 
     class Observer:
         def update(self, history):
             seen.append(history.events[-1])
 
-    driver = Driver(CountingOptimizer(), InlineExecutor(), good, journal, History(HEADER, ()), [Observer()])
+    workplace = Workplace(InlineExecutor(), good, tmp_path, 1)
+    driver = Driver(CountingOptimizer(), workplace, journal, History(HEADER), [Observer()])
     driver.mark("started")
     driver.drive(BudgetConfig(trials=1), lambda: False)
     assert [type(event) for event in seen] == [Mark, Asked, Told]
@@ -181,4 +296,4 @@ def test_budget_spent_counts_promises_and_continuations():
     # 3 epochs done; the promoted configuration pays 6 more.
     assert spent(history, BudgetConfig(full_trainings=2)) == pytest.approx(9 / 18)
     assert spent(history, BudgetConfig(trials=4)) == pytest.approx(0.5)
-    assert spent(History(HEADER, ()), BudgetConfig(trials=4)) == 0.0
+    assert spent(History(HEADER), BudgetConfig(trials=4)) == 0.0

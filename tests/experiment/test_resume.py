@@ -44,7 +44,7 @@ def outcome(history: History) -> list[object]:
 def n_told(path: Path) -> int:
     try:
         return len(journal.read(path / "journal.jsonl").results)
-    except journal.JournalError:
+    except JournalError:
         return 0
 
 

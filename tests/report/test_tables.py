@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from dsnn_hpo import pareto
-from dsnn_hpo.journal import Told
+from dsnn_hpo.journal import History, Told
 from dsnn_hpo.report import front_json, front_markdown, front_rows, front_table
 from dsnn_hpo.trial import Result
 from tests.report.synthetic import history, prefix
@@ -106,12 +106,12 @@ def test_notes_say_how_energy_was_obtained():
         else e
         for e in whole.events
     ]
-    assert "Energy: cpu: rapl (measured)." in front_table(replace(whole, events=tuple(events))).notes
+    assert "Energy: cpu: rapl (measured)." in front_table(History(whole.header, events)).notes
     assert not any(note.startswith("Energy") for note in front_table(whole).notes)
 
 
 def test_a_front_below_the_longest_training_says_so():
     whole = history(9)
     low = tuple(e for e in whole.events if not isinstance(e, Told) or e.result.trial.fidelity < 9)
-    assert any("No trial of 9 epochs has completed" in note for note in front_table(replace(whole, events=low)).notes)
+    assert any("No trial of 9 epochs has completed" in note for note in front_table(History(whole.header, low)).notes)
     assert not any("No trial of" in note for note in front_table(whole).notes)

@@ -77,7 +77,7 @@ def test_what_was_in_flight_shares_the_fate_of_the_run(mark, status):
         whole = History(whole.header, (*whole.events, Mark(mark, 2e9, "because")))
     records = _of(whole)
     assert records.parent().status == status
-    assert records.child(whole.in_flight[0].key).status == ("RUNNING" if status == "RUNNING" else "KILLED")
+    assert records.child(whole.in_flight[0].trial.key).status == ("RUNNING" if status == "RUNNING" else "KILLED")
     assert records.parent().tags.get("dsnn_hpo.reason") == ("because" if mark else None)
 
 
@@ -117,5 +117,5 @@ def test_how_energy_was_obtained_is_tagged():
     measured = replace(
         told, result=replace(told.result, provenance={"inference_energy_j": "cpu: cpu_load (estimated)"})
     )
-    records = _of(replace(whole, events=(*whole.events[:-2], measured, whole.events[-1])))
+    records = _of(History(whole.header, (*whole.events[:-2], measured, whole.events[-1])))
     assert records.child(told.result.trial.key).tags["measured_by.inference_energy_j"] == "cpu: cpu_load (estimated)"

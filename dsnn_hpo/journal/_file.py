@@ -1,147 +1,41 @@
-"""The journal of a run: an append-only file of what was asked and told, the only truth of a run.
-
-One JSON object a line, each with a CRC-32 of itself (`crc`). The first line is the header; then follow `asked`, `told`
-and `mark` events in the order in which they happened. Each line is synced to disk before anything is done about it, so that
-replaying the file into a fresh optimizer gives the state in which the driver died. Only the driver writes.
-"""
+"""The file: one JSON object a line, each with a CRC-32 of itself (`crc`), synced before anything is done about it."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
 import warnings
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from dsnn_hpo.errors import DsnnHpoWarning, JournalError
-from dsnn_hpo.pareto import front
-from dsnn_hpo.trial import (
-    OBJECTIVES,
-    Fidelity,
-    Objective,
-    Result,
-    Trial,
-    result_from_json,
-    to_json,
-    trial_from_json,
-)
+from dsnn_hpo.journal._events import Asked, Event, Header, Lost, Mark, Told
+from dsnn_hpo.journal._history import History
+from dsnn_hpo.trial import Fidelity, Trial, result_from_json, to_json, trial_from_json
 
 FORMAT = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a run is: its experiment as validated (``experiment``) and as written (``experiment_text``).
-
-    Relative paths of the experiment start from ``folder``; ``store`` is where the default MLflow store lies, relative
-    to the run folder; ``data_digest`` tells whether the data are still the same.
-    """
-
-    run_id: str
-    name: str
-    created: float
-    experiment: Mapping[str, Any]
-    experiment_text: str
-    objectives: tuple[str, ...]
-    fidelity: Fidelity
-    versions: Mapping[str, str]
-    folder: str = ""
-    store: str = ""
-    data_digest: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The optimizer proposed a trial; ``time`` in seconds since the epoch."""
-
-    trial: Trial
-    time: float
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A trial ended and the optimizer was told."""
-
-    result: Result
-    time: float
-
-
-MarkName = Literal["started", "resumed", "interrupted", "failed", "finished"]
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """The driver started, resumed or stopped; ``reason`` says why."""
-
-    name: MarkName
-    time: float
-    reason: str = ""
-
-
-Event = Asked | Told | Mark
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """A journal as read: its header and its events, in order."""
-
-    header: Header
-    events: tuple[Event, ...]
-
-    @property
-    def objectives(self) -> tuple[Objective, ...]:
-        """Returns the objectives of the run."""
-        return tuple(OBJECTIVES[name] for name in self.header.objectives)
-
-    @property
-    def results(self) -> list[Result]:
-        """Returns all results, in the order in which they were told."""
-        return [event.result for event in self.events if isinstance(event, Told)]
-
-    @property
-    def in_flight(self) -> list[Trial]:
-        """Returns the trials that were asked but not told, in order."""
-        told = {result.trial.id for result in self.results}
-        asked = (event.trial for event in self.events if isinstance(event, Asked))
-        return [trial for trial in asked if trial.id not in told]
-
-    @property
-    def finished(self) -> bool:
-        """Returns whether the run reached its end."""
-        return bool(self.events) and isinstance(last := self.events[-1], Mark) and last.name == "finished"
-
-    @property
-    def running_s(self) -> float:
-        """Returns the seconds during which a driver was at work, pauses between sessions left out."""
-        total, previous = 0.0, None
-        for event in self.events:
-            resumed = isinstance(event, Mark) and event.name in ("started", "resumed")
-            if previous is not None and not resumed:
-                total += max(0.0, event.time - previous)
-            previous = event.time
-        return total
-
-    @property
-    def front_fidelity(self) -> int:
-        """Returns the fidelity of the front: the highest, in epochs, at which any trial completed."""
-        done = [r.trial.fidelity for r in self.results if r.values]
-        return max(done, default=self.header.fidelity.max_epochs)
-
-    def front(self) -> list[Result]:
-        """Returns the Pareto front over validation values at ``front_fidelity``."""
-        return front(self.results, self.objectives, self.front_fidelity)
+RETRY_S = 600.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+_STARTED_AT, _STARTED = time.time(), time.monotonic()
+_LOST_FIELDS = ("attempt", "reason", "seconds", "energy_j")
 
 
 class Journal:
-    """An open journal; use ``create`` for a new run and ``resume`` for an old one."""
+    """An open journal; use ``create`` for a new run and ``resume`` for an old one.
+
+    A disk that is full for a while holds up the run and does not end it: see ``append``.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("ab")
+        self._path = path
+        # Unbuffered: what could not be written must not turn up later, after what replaces it.
+        self._file = path.open("ab", buffering=0)
+        self._n_good_bytes = path.stat().st_size
 
     @classmethod
     def create(cls, path: Path, header: Header) -> Self:
@@ -151,7 +45,9 @@ class Journal:
             raise FileExistsError(path)
         aside = path.with_name(f".{path.name}.partial")
         with aside.open("wb") as file:
-            _write(file, _header_to_json(header))
+            file.write(_encode(_header_to_json(header)))
+            file.flush()
+            os.fsync(file.fileno())
         aside.rename(path)
         _sync_folder(path.parent)
         return cls(path)
@@ -169,8 +65,36 @@ class Journal:
         return cls(path), history
 
     def append(self, event: Event) -> None:
-        """Writes an event and syncs it to disk."""
-        _write(self._file, _event_to_json(event))
+        """Writes an event and syncs it to disk; tries for ``RETRY_S`` seconds, with a warning, while that is refused.
+
+        Raises:
+            JournalError: the event still cannot be written; the file ends with the event before.
+        """
+        line = _encode(_event_to_json(event))
+        started, pause_s = time.monotonic(), FIRST_PAUSE_S
+        while (error := self._refusal(line)) is not None:
+            if time.monotonic() - started > RETRY_S:
+                raise JournalError(f"{self._path} cannot be written: {error.strerror}; mend that, then resume the run")
+            if pause_s == FIRST_PAUSE_S:
+                text = f"{self._path} cannot be written ({error.strerror}); the run waits for it for {RETRY_S:g} s"
+                warnings.warn(text, DsnnHpoWarning, stacklevel=2)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        self._n_good_bytes += len(line)
+
+    def _refusal(self, line: bytes) -> OSError | None:
+        """Returns why a line could not be written and synced; half a line is taken back."""
+        try:
+            n_written = self._file.write(line)
+            if n_written != len(line):
+                # A disk that is full takes the beginning, and says so with the next write only.
+                self._file.write(line[n_written:])
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._n_good_bytes)
+            return error
+        return None
 
     def close(self) -> None:
         """Closes the file; a closed journal takes no further events."""
@@ -195,15 +119,8 @@ def read(path: Path) -> History:
 
 
 def now() -> float:
-    """Returns the time for an event, in seconds since the epoch."""
-    return time.time()
-
-
-def _write(file: Any, record: dict[str, Any]) -> None:
-    # One write call a line: a crash tears the last line at most.
-    file.write(_encode(record))
-    file.flush()
-    os.fsync(file.fileno())
+    """Returns the time for an event, in seconds since the epoch; within a process it never jumps, even if clocks are set."""
+    return _STARTED_AT + time.monotonic() - _STARTED
 
 
 def _encode(record: dict[str, Any]) -> bytes:
@@ -229,6 +146,7 @@ def _read(path: Path) -> tuple[History, int]:
     lines = data.splitlines(keepends=True)
     header: Header | None = None
     events: list[Event] = []
+    trials: dict[int, Trial] = {}
     n_good_bytes = 0
     for number, line in enumerate(lines, start=1):
         try:
@@ -236,7 +154,7 @@ def _read(path: Path) -> tuple[History, int]:
             if header is None:
                 header = _header_from_json(record)
             else:
-                events.append(_event_from_json(record))
+                events.append(_event_from_json(record, trials))
         except (KeyError, TypeError, ValueError) as error:
             # A crash tears a line short of its end; a whole line that does not read is damage.
             if number == len(lines) and not line.endswith(b"\n") and header is not None:
@@ -247,7 +165,7 @@ def _read(path: Path) -> tuple[History, int]:
         n_good_bytes += len(line)
     if header is None:
         raise JournalError(f"{path}: the journal is empty; nothing was recorded, start the run afresh")
-    return History(header, tuple(events)), n_good_bytes
+    return History(header, events), n_good_bytes
 
 
 def _header_to_json(header: Header) -> dict[str, Any]:
@@ -283,18 +201,29 @@ def _event_to_json(event: Event) -> dict[str, Any]:
             return {"event": "asked", "time": time_, "trial": to_json(trial)}
         case Told(result, time_):
             return {"event": "told", "time": time_, "result": to_json(result)}
+        case Lost():
+            fields = {name: getattr(event, name) for name in _LOST_FIELDS}
+            return {"event": "lost", "time": event.time, "trial": event.trial.id, **fields}
         case Mark(name, time_, reason):
             return {"event": name, "time": time_, "reason": reason}
 
 
-def _event_from_json(record: dict[str, Any]) -> Event:
-    kind = record["event"]
+def _event_from_json(record: dict[str, Any], trials: dict[int, Trial]) -> Event:
+    """Returns the event of a line; ``trials`` are those asked so far, to which it adds."""
+    kind, at = record["event"], float(record["time"])
     if kind == "asked":
-        return Asked(trial_from_json(record["trial"]), float(record["time"]))
+        trial = trial_from_json(record["trial"])
+        trials[trial.id] = trial
+        return Asked(trial, at)
     if kind == "told":
-        return Told(result_from_json(record["result"]), float(record["time"]))
+        result = result_from_json(record["result"])
+        # One trial in memory, not two that are equal.
+        same = trials.get(result.trial.id)
+        return Told(replace(result, trial=same) if same == result.trial else result, at)
+    if kind == "lost":
+        return Lost(trials[record["trial"]], *(record[name] for name in _LOST_FIELDS), at)
     if kind in ("started", "resumed", "interrupted", "failed", "finished"):
-        return Mark(kind, float(record["time"]), str(record["reason"]))
+        return Mark(kind, at, str(record["reason"]))
     raise ValueError(f"unknown event {kind!r}")
 
 

@@ -1,0 +1,139 @@
+"""Attempts at trials: what a worker is given, and what its end means for the trial."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dsnn_hpo.errors import (
+    DsnnHpoError,
+    MemoryLimitError,
+    TimeLimitError,
+    TrialInterruptedError,
+    WorkerLostError,
+)
+from dsnn_hpo.execution import Executor, Job, ShouldStop
+from dsnn_hpo.trial import FailureCause, Result, Trial, TrialState
+
+N_LOG_LINES = 12
+MAX_LOG_TAIL = 2000
+
+Evaluate = Callable[[Trial, ShouldStop], Result]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt at a trial, counted from 1, submitted at ``started`` (seconds of the monotonic clock)."""
+
+    trial: Trial
+    number: int
+    started: float
+
+
+@dataclass(frozen=True, slots=True)
+class LostAttempt:
+    """An attempt that is to be made again; ``seconds`` of it were for nothing."""
+
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where and how trials are evaluated.
+
+    Attributes:
+        executor: runs jobs.
+        evaluate: the target function, picklable.
+        folder: the run folder, in which each trial has its log and tells its progress.
+        max_attempts: a trial whose workers were lost so many times has failed.
+    """
+
+    executor: Executor
+    evaluate: Evaluate
+    folder: Path
+    max_attempts: int
+
+    def submit(self, attempt: Attempt) -> Future[Result]:
+        """Returns the future result of an attempt."""
+        trial = attempt.trial
+        job = Job(f"{trial.id:05d}-{attempt.number}", self.evaluate, trial, self.folder / log_path(trial))
+        return self.executor.submit(job)
+
+    def outcome(self, attempt: Attempt, future: Future[Result]) -> Result | LostAttempt | None:
+        """Returns what came of an attempt: a result, or that it was lost; None if it stopped as it was asked to."""
+        trial = attempt.trial
+        try:
+            result = future.result()
+        except TrialInterruptedError:
+            return None
+        except WorkerLostError as error:
+            if attempt.number < self.max_attempts:
+                return LostAttempt(str(error), self._seconds_for_nothing(attempt))
+            times = f"lost {attempt.number} times, the last time: " if attempt.number > 1 else ""
+            result = self._failed(attempt, FailureCause.LOST, f"{times}{error}")
+        except MemoryLimitError as error:
+            result = self._failed(attempt, FailureCause.OUT_OF_MEMORY, str(error))
+        except TimeLimitError as error:
+            result = self._failed(attempt, FailureCause.TIME_LIMIT, str(error))
+        except DsnnHpoError as error:
+            result = self._failed(attempt, FailureCause.EXCEPTION, str(error))
+        log = log_path(trial)
+        tail = last_lines(self.folder / log) if result.state is TrialState.FAILED else ""
+        return replace(result, log=str(log), log_tail=tail)
+
+    def _failed(self, attempt: Attempt, cause: FailureCause, error: str) -> Result:
+        n_epochs, energy_j = self._kept(attempt.trial)
+        seconds = time.monotonic() - attempt.started
+        return Result(
+            attempt.trial,
+            TrialState.FAILED,
+            error=error,
+            cause=cause,
+            seconds=seconds,
+            n_epochs=n_epochs,
+            energy_j=energy_j,
+        )
+
+    def _kept(self, trial: Trial) -> tuple[int, float]:
+        """Returns epochs and joules of what the trial's checkpoints hold, all attempts together."""
+        try:
+            record = json.loads((self.folder / progress_path(trial)).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return 0, 0.0
+        return int(record["n_epochs"]), float(record["energy_j"])
+
+    def _seconds_for_nothing(self, attempt: Attempt) -> float:
+        """Returns the seconds since the attempt's last checkpoint, or since it was submitted."""
+        since_submitted = time.monotonic() - attempt.started
+        try:
+            since_kept = time.time() - (self.folder / progress_path(attempt.trial)).stat().st_mtime
+        except FileNotFoundError:
+            return since_submitted
+        # The file may be of an earlier attempt, and the wall clock may have been set.
+        return min(max(since_kept, 0.0), since_submitted)
+
+
+def log_path(trial: Trial) -> Path:
+    """Returns where the log of a trial is, relative to the run folder."""
+    return Path("logs") / f"{trial.id:05d}.log"
+
+
+def progress_path(trial: Trial) -> Path:
+    """Returns where a trial tells how far it is, relative to the run folder."""
+    return Path("progress") / f"{trial.id:05d}.json"
+
+
+def last_lines(path: Path) -> str:
+    """Returns the last lines of a log, or nothing if there is none."""
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - MAX_LOG_TAIL))
+            text = log.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.splitlines()[-N_LOG_LINES:])

@@ -1,0 +1,82 @@
+"""What a journal records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dsnn_hpo.trial import Fidelity, Result, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a run is: its experiment as validated (``experiment``) and as written (``experiment_text``).
+
+    Relative paths of the experiment start from ``folder``; ``store`` is where the default MLflow store lies, relative
+    to the run folder; ``data_digest`` tells whether the data are still the same.
+    """
+
+    run_id: str
+    name: str
+    created: float
+    experiment: Mapping[str, Any]
+    experiment_text: str
+    objectives: tuple[str, ...]
+    fidelity: Fidelity
+    versions: Mapping[str, str]
+    folder: str = ""
+    store: str = ""
+    data_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The optimizer proposed a trial; ``time`` in seconds since the epoch."""
+
+    trial: Trial
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An attempt at a trial ended through no fault of the trial's own, which is tried again.
+
+    Attributes:
+        trial: the trial, still in flight.
+        attempt: counts from 1.
+        reason: what became of the worker.
+        seconds: since its last checkpoint, from which the next attempt goes on: what was for nothing.
+        energy_j: of these seconds, an estimate; that of what is kept is in the trial's result.
+        time: in seconds since the epoch.
+    """
+
+    trial: Trial
+    attempt: int
+    reason: str
+    seconds: float
+    energy_j: float
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A trial ended and the optimizer was told."""
+
+    result: Result
+    time: float
+
+
+MarkName = Literal["started", "resumed", "interrupted", "failed", "finished"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The driver started, resumed or stopped; ``reason`` says why."""
+
+    name: MarkName
+    time: float
+    reason: str = ""
+
+
+Event = Asked | Lost | Told | Mark

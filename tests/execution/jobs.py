@@ -1,0 +1,76 @@
+"""What the workers of the executors' conformance tests are given to do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+
+def square(n, should_stop):
+    return n * n
+
+
+def pid(_, should_stop):
+    return os.getpid()
+
+
+def variable(name, should_stop):
+    return os.environ.get(name)
+
+
+def divide_by_zero(_, should_stop):
+    return 1 // 0
+
+
+def sleep(seconds, should_stop):
+    time.sleep(seconds)
+    return "slept"
+
+
+def kill(number, should_stop):
+    signal.raise_signal(number)
+
+
+def kill_first_time(marker, should_stop):
+    """Dies at its first attempt, which leaves a file behind."""
+    path = Path(marker)
+    if not path.exists():
+        path.touch()
+        signal.raise_signal(signal.SIGKILL)
+    return "second time"
+
+
+def leave(code, should_stop):
+    os._exit(code)
+
+
+def fill_memory(n_bytes, should_stop):
+    held = bytearray(n_bytes)
+    held[::4096] = b"x" * len(held[::4096])
+    time.sleep(30)
+    return len(held)
+
+
+def say(text, should_stop):
+    print(text)
+    print(f"{text}, on the side", file=sys.stderr)
+    # Past Python, as compiled code writes.
+    os.write(1, f"{text}, from below\n".encode())
+
+
+def until_stopped(limit_s, should_stop):
+    """Returns how long it went on until it was asked to stop."""
+    started = time.monotonic()
+    while not should_stop() and time.monotonic() - started < limit_s:
+        time.sleep(0.05)
+    return time.monotonic() - started
+
+
+def moment(seconds, should_stop):
+    """Returns when it began and ended, by a clock that all processes of a machine share."""
+    started = time.monotonic()
+    time.sleep(seconds)
+    return started, time.monotonic()
