@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
 import time
 import traceback
@@ -17,7 +18,7 @@ from torch import nn
 
 from dsnn_hpo.data import PreparedData, load_dataset, load_split, prepare
 from dsnn_hpo.energy import CodeCarbonMeter, EnergyConfig, Meter
-from dsnn_hpo.errors import DivergedError, DsnnHpoError, TrialInterruptedError
+from dsnn_hpo.errors import DivergedError, DsnnHpoError, TrialInterruptedError, WorkerLostError
 from dsnn_hpo.evaluation._config import TaskConfig
 from dsnn_hpo.evaluation._inference import measure_inference_energy, measure_latency_ms
 from dsnn_hpo.evaluation._recorder import Recorder, checkpoint_folder, latest_checkpoint
@@ -26,6 +27,9 @@ from dsnn_hpo.models import build_model
 from dsnn_hpo.operators import convert_, packed_size_bytes
 from dsnn_hpo.training import Checkpoint, error_rate, train
 from dsnn_hpo.trial import Config, FailureCause, Result, Trial, TrialState
+
+
+_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ def evaluate(trial: Trial, task: Task, should_stop: Callable[[], bool] = lambda:
 
     Raises:
         TrialInterruptedError: ``should_stop``, asked after each epoch, said so; a checkpoint is kept.
+        WorkerLostError: a file could not be written for want of room or of a disk, which is not the trial's fault.
     """
     started = time.monotonic()
     evaluation = _Evaluation(trial, task, should_stop)
@@ -62,6 +67,8 @@ def evaluate(trial: Trial, task: Task, should_stop: Callable[[], bool] = lambda:
     except Exception as error:  # noqa: BLE001 - a trial's fault, of whatever kind, fails the trial and is recorded
         # For the log; the result has the gist.
         traceback.print_exc()
+        if _disk_error(error):
+            raise WorkerLostError(f"its files could not be written: {error}") from error
         cause, reason = _failure(error)
         result = Result(trial, TrialState.FAILED, error=reason, cause=cause)
     seconds = time.monotonic() - started
@@ -77,6 +84,13 @@ class Target:
     def __call__(self, trial: Trial, should_stop: Callable[[], bool]) -> Result:
         """Returns the result of a trial; see ``evaluate``."""
         return evaluate(trial, self.task, should_stop)
+
+
+def _disk_error(error: BaseException) -> bool:
+    """Returns whether an error, or one that led to it, says that a disk is full or gone."""
+    cause = error.__cause__ or error.__context__
+    is_one = isinstance(error, OSError) and error.errno in _DISK_ERRORS
+    return is_one or (cause is not None and _disk_error(cause))
 
 
 def _failure(error: Exception) -> tuple[FailureCause, str]:

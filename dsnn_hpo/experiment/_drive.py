@@ -17,6 +17,7 @@ from dsnn_hpo.trial import Result, Trial, TrialState
 
 POLL_S = 0.2
 STOP_GRACE_S = 15.0
+FIRST_RETRY_S, LONGEST_RETRY_S = 0.2, 60.0
 N_FAILURES_TO_GIVE_UP = 10
 
 
@@ -53,6 +54,7 @@ class Driver:
         self._history = history
         self._observers = observers
         self._running: dict[Future[Result], Attempt] = {}
+        self._again: list[tuple[float, Trial, int]] = []
         self._n_alike = 0
         self._last_failure = ""
         self._seconds, self._energy_j = 0.0, 0.0
@@ -79,8 +81,9 @@ class Driver:
         for waiting in self._history.in_flight:
             self._submit(waiting.trial, waiting.n_lost + 1)
         while not should_stop():
+            self._try_again_when_due()
             self._fill_workers(budget)
-            if not self._running:
+            if not self._running and not self._again:
                 return
             if self._take_what_ended(POLL_S):
                 self._give_up_if_hopeless()
@@ -91,7 +94,7 @@ class Driver:
 
     def _fill_workers(self, budget: BudgetConfig) -> None:
         n_workers = self._workplace.executor.n_workers
-        while len(self._running) < n_workers and spent(self._history, budget) < 1.0:
+        while len(self._running) + len(self._again) < n_workers and spent(self._history, budget) < 1.0:
             trial = self._optimizer.ask()
             if trial is None:
                 return
@@ -104,6 +107,8 @@ class Driver:
 
     def _take_what_ended(self, timeout_s: float) -> int:
         """Returns how many attempts ended, ``timeout_s`` from now at the latest, after recording what came of them."""
+        if not self._running:
+            time.sleep(timeout_s)
         done, _ = wait(self._running, timeout=timeout_s, return_when=FIRST_COMPLETED)
         for future in sorted(done, key=lambda f: self._running[f].trial.id):
             attempt = self._running.pop(future)
@@ -111,7 +116,7 @@ class Driver:
                 case Result() as result:
                     self._tell(result)
                 case LostAttempt() as lost:
-                    self._try_again(attempt, lost)
+                    self._lose(attempt, lost)
                 case None:
                     # It stays in flight, for the next session.
                     pass
@@ -129,12 +134,20 @@ class Driver:
         self._n_alike = self._n_alike + 1 if failure and failure == self._last_failure else 1
         self._last_failure = failure
 
-    def _try_again(self, attempt: Attempt, lost: LostAttempt) -> None:
+    def _lose(self, attempt: Attempt, lost: LostAttempt) -> None:
         # Nobody was left to measure it: as long a time of the run's mean power.
         energy_j = lost.seconds * self._energy_j / self._seconds if self._seconds else 0.0
         trial, number = attempt.trial, attempt.number
         self._record(Lost(trial, number, lost.reason, lost.seconds, energy_j, now()))
-        self._submit(trial, number + 1)
+        # What made a worker die, a full disk for instance, may take a while to pass.
+        due = time.monotonic() + min(FIRST_RETRY_S * 4 ** (number - 1), LONGEST_RETRY_S)
+        self._again.append((due, trial, number + 1))
+
+    def _try_again_when_due(self) -> None:
+        due = [waiting for waiting in self._again if waiting[0] <= time.monotonic()]
+        self._again = [waiting for waiting in self._again if waiting not in due]
+        for _, trial, number in due:
+            self._submit(trial, number)
 
     def _record(self, event: Event) -> None:
         self._journal.append(event)

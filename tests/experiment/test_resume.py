@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from dsnn_hpo import journal
-from dsnn_hpo.errors import RunFolderError
+from dsnn_hpo.errors import JournalError, RunFolderError
 from dsnn_hpo.experiment import ExperimentConfig, front_members, resume, run, start
 from dsnn_hpo.experiment.config import BudgetConfig
 from dsnn_hpo.journal import Asked, History, Mark, Told
