@@ -1,12 +1,13 @@
-"""Where trials run: the Executor protocol and local worker processes. No torch here."""
+"""Where trials run: the Executor protocol, worker processes of this machine and Dask's. No torch here."""
 
-from dsnn_hpo.execution._choose import make_executor
-from dsnn_hpo.execution._config import ExecutionConfig, LocalConfig
+from dsnn_hpo.execution._choose import check_execution, make_executor
+from dsnn_hpo.execution._config import DaskConfig, ExecutionConfig, LocalConfig
 from dsnn_hpo.execution._limits import Limits
 from dsnn_hpo.execution._protocol import Executor, Job, ShouldStop
 from dsnn_hpo.execution.local import LocalExecutor
 
 __all__ = [
+    "DaskConfig",
     "ExecutionConfig",
     "Executor",
     "Job",
@@ -14,5 +15,6 @@ __all__ = [
     "LocalConfig",
     "LocalExecutor",
     "ShouldStop",
+    "check_execution",
     "make_executor",
 ]

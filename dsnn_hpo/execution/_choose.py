@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
-from dsnn_hpo.execution._config import ExecutionConfig
+from pathlib import Path
+
+from dsnn_hpo.execution._config import DaskConfig, ExecutionConfig, LocalConfig
 from dsnn_hpo.execution._protocol import Executor
 from dsnn_hpo.execution.local import LocalExecutor
 
 
-def make_executor(config: ExecutionConfig) -> Executor:
-    """Returns the workers that the section asks for."""
-    return LocalExecutor(config.workers, config.threads_per_worker, config.limits)
+def check_execution(config: ExecutionConfig) -> None:
+    """Returns nothing; raises ExperimentError for what can be seen to be wrong before there are any workers."""
+    match config:
+        case DaskConfig(cluster=cluster) if cluster is not None:
+            # Imported where it is used: it takes a second.
+            from dsnn_hpo.execution.dask import check_cluster
+
+            check_cluster(cluster, config.workers)
+
+
+def make_executor(config: ExecutionConfig, folder: Path) -> Executor:
+    """Returns the workers that the section asks for.
+
+    Args:
+        config: the section.
+        folder: the run folder.
+
+    Raises:
+        ExperimentError: there are no such workers.
+    """
+    match config:
+        case LocalConfig():
+            return LocalExecutor(config.workers, config.threads_per_worker, config.limits)
+        case DaskConfig():
+            from dsnn_hpo.execution.dask import DaskExecutor
+
+            return DaskExecutor(config, folder)

@@ -15,6 +15,7 @@ from dsnn_hpo.data import Dataset, Split, check_dataset, load_dataset, make_spli
 from dsnn_hpo.energy import check_country
 from dsnn_hpo.errors import DsnnHpoError, ExperimentError, InputError, ModelError, one_of
 from dsnn_hpo.evaluation import Task, add_import_paths, output_shape
+from dsnn_hpo.execution import check_execution
 from dsnn_hpo.experiment.config import ExperimentConfig
 from dsnn_hpo.models import InputShape
 from dsnn_hpo.search_space import ModelFacts, check_fixed, load_search_space, plain
@@ -67,6 +68,8 @@ def build(config: ExperimentConfig, space_file: Path | None = None) -> Experimen
         check_country(config.energy.country)
     with _at(config, "energy.scope"):
         _check_scope(config)
+    with _at(config, "execution"):
+        check_execution(config.execution)
     with _at(config, "task.dataset"):
         check_dataset(config.task.dataset, config.data_path)
         dataset = load_dataset(config.task.dataset, config.data_path, config.task.image_size)

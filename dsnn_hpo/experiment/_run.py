@@ -105,7 +105,7 @@ def _session(
         mirror = open_run_mirror(config, folder, history.header)
         optimizer = make_optimizer(config.optimizer, experiment.space, experiment.objectives, config.rungs, config.seed)
         target = Target(experiment.task(folder.path))
-        executor = make_executor(config.execution)
+        executor = make_executor(config.execution, folder.path)
         workplace = Workplace(executor, target, folder.path.resolve(), config.execution.attempts)
         driver = Driver(optimizer, workplace, opened, history, [mirror, *observers])
         timeout_s = MIRROR_TIMEOUT_INTERRUPTED_S

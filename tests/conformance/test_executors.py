@@ -13,12 +13,21 @@ from typing import Any
 import pytest
 
 from dsnn_hpo.errors import WorkerLostError
-from dsnn_hpo.execution import Executor, Job, LocalExecutor
+from dsnn_hpo.execution import DaskConfig, Executor, Job, LocalExecutor
+from dsnn_hpo.execution.dask import DaskExecutor
 from tests.execution import jobs
+from tests.execution.dask_scheduler import shared_scheduler
 
 Submit = Callable[..., Any]
+
+
+def _dask(folder: Path, n_workers: int) -> Executor:
+    return DaskExecutor(DaskConfig(kind="dask", address=shared_scheduler().address, workers=n_workers), folder)
+
+
 EXECUTORS: dict[str, Callable[[Path, int], Executor]] = {
     "local": lambda folder, n_workers: LocalExecutor(n_workers, n_threads=1),
+    "dask": _dask,
 }
 PATIENCE_S = 120
 

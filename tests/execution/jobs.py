@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -74,3 +75,7 @@ def moment(seconds, should_stop):
     started = time.monotonic()
     time.sleep(seconds)
     return started, time.monotonic()
+
+
+def load(name, should_stop):
+    importlib.import_module(name)

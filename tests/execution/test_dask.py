@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import distributed
+import pydantic
+import pytest
+
+from dsnn_hpo.errors import (
+    DsnnHpoError,
+    DsnnHpoWarning,
+    ExperimentError,
+    MemoryLimitError,
+    TimeLimitError,
+    WorkerLostError,
+)
+from dsnn_hpo.execution import DaskConfig, Job
+from dsnn_hpo.execution.dask import DaskExecutor, _executor, check_cluster
+from tests.execution import jobs
+from tests.execution.dask_scheduler import ROOT, DaskScheduler, shared_scheduler
+
+PATIENCE_S = 120
+
+
+class Submitter:
+    """Submits numbered jobs to an executor of its own."""
+
+    def __init__(self, folder, **config):
+        self.folder = folder
+        self.executor = DaskExecutor(DaskConfig(kind="dask", **config), folder)
+        self._n = 0
+
+    def __call__(self, function, argument=None):
+        self._n += 1
+        job = Job(f"{self._n:05d}-1", function, argument, self.folder / "logs" / f"{self._n:05d}.log")
+        return self.executor.submit(job)
+
+
+@pytest.fixture
+def connect(tmp_path):
+    """Returns a function that returns a submitter."""
+    made = []
+
+    def connected(address=None, **config):
+        submit = Submitter(tmp_path, address=address or shared_scheduler().address, **config)
+        made.append(submit.executor)
+        return submit
+
+    yield connected
+    for executor in made:
+        executor.close()
+
+
+@pytest.fixture
+def scheduler():
+    """Returns a scheduler without workers that a test may do to what it wants."""
+    started = DaskScheduler()
+    yield started
+    started.close()
+
+
+def parent(_, should_stop):
+    return os.getppid()
+
+
+def parent_and_sleep(file, should_stop):
+    Path(file).write_text(f"{os.getpid()} {os.getppid()}")
+    time.sleep(600)
+
+
+def pids_in(file):
+    deadline = time.monotonic() + PATIENCE_S
+    while not (file.exists() and " " in file.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return [int(pid) for pid in file.read_text().split()]
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/status").read_text().split("State:")[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def ends(pid, within_s):
+    deadline = time.monotonic() + within_s
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not is_alive(pid)
+
+
+def test_a_lost_worker_loses_its_own_job_only_and_ends_it(connect, tmp_path):
+    submit = connect(workers=2)
+    other = submit(jobs.sleep, 4.0)
+    lost = submit(parent_and_sleep, tmp_path / "pids")
+    pid, worker_pid = pids_in(tmp_path / "pids")
+    os.kill(worker_pid, signal.SIGKILL)
+    with pytest.raises(WorkerLostError, match=r"Dask worker .* was lost"):
+        lost.result(PATIENCE_S)
+    assert not is_alive(pid)
+    assert other.result(PATIENCE_S) == "slept"
+    assert [submit(jobs.square, n).result(PATIENCE_S) for n in (2, 3)] == [4, 9]
+
+
+def test_limits_and_threads_hold_on_workers(connect):
+    with pytest.raises(TimeLimitError, match="longer than the 3 s"):
+        connect(trial_time_s=3)(jobs.sleep, 60).result(PATIENCE_S)
+    submit = connect(memory_gb=0.5, threads=3)
+    assert submit(jobs.variable, "OMP_NUM_THREADS").result(PATIENCE_S) == "3"
+    with pytest.raises(MemoryLimitError, match=r"more than the 0\.5 GiB"):
+        submit(jobs.fill_memory, 10**9).result(PATIENCE_S)
+    assert submit(jobs.square, 3).result(PATIENCE_S) == 9
+
+
+def loaded(name):
+    return name in sys.modules
+
+
+def test_neither_scheduler_nor_workers_import_torch(connect, tmp_path):
+    submit = connect()
+    submit(jobs.load, "torch").result(PATIENCE_S)
+    with distributed.Client(shared_scheduler().address, set_as_default=False) as client:
+        assert not any(client.run(loaded, "torch").values())
+        assert not client.run_on_scheduler(loaded, "torch")
+
+
+def test_without_the_run_s_folder_nothing_begins(connect, tmp_path):
+    submit = connect()
+    for folder in (tmp_path / "jobs").iterdir():
+        folder.rmdir()
+    with pytest.raises(WorkerLostError, match="cannot write into the run folder"):
+        submit(jobs.square, 3).result(PATIENCE_S)
+
+
+def test_nothing_is_left_behind_in_the_run_s_folder(tmp_path):
+    submit = Submitter(tmp_path, address=shared_scheduler().address)
+    submit(jobs.square, 3).result(PATIENCE_S)
+    submit.executor.close()
+    assert list((tmp_path / "jobs").iterdir()) == []
+
+
+def test_a_wrong_address_is_an_error_soon(connect, monkeypatch):
+    monkeypatch.setattr(_executor, "CONNECT_S", 2.0)
+    started = time.monotonic()
+    with pytest.raises(
+        ExperimentError, match=r"execution\.address: no Dask scheduler answered at tcp://127\.0\.0\.1:9 "
+    ):
+        connect("tcp://127.0.0.1:9")
+    assert time.monotonic() - started < 30
+
+
+def test_a_scheduler_without_workers_is_warned_of(connect, scheduler):
+    with pytest.warns(DsnnHpoWarning, match="has no workers yet"):
+        submit = connect(scheduler.address)
+    waiting = submit(jobs.square, 3)
+    scheduler.add_workers(1)
+    assert waiting.result(PATIENCE_S) == 9
+
+
+def test_a_lost_scheduler_loses_an_attempt_and_is_found_again(connect, scheduler):
+    scheduler.add_workers(1)
+    submit = connect(scheduler.address)
+    running = submit(jobs.sleep, 600)
+    time.sleep(1)
+    scheduler.kill_scheduler()
+    with pytest.raises(WorkerLostError, match="connection to the Dask scheduler was lost"):
+        running.result(PATIENCE_S)
+    waiting = submit(jobs.square, 3)
+    scheduler.start()
+    scheduler.add_workers(1)
+    assert waiting.result(PATIENCE_S) == 9
+
+
+def test_a_scheduler_that_stays_away_ends_the_run(connect, scheduler, monkeypatch):
+    monkeypatch.setattr(_executor, "CONNECT_S", 1.0)
+    monkeypatch.setattr(_executor, "RECONNECT_S", 2.0)
+    scheduler.add_workers(1)
+    submit = connect(scheduler.address)
+    running = submit(jobs.sleep, 600)
+    time.sleep(1)
+    scheduler.kill_scheduler()
+    with pytest.raises(WorkerLostError):
+        running.result(PATIENCE_S)
+    with pytest.raises(WorkerLostError):
+        submit(jobs.square, 3).result(PATIENCE_S)
+    with pytest.raises(DsnnHpoError, match=r"has been away for 2 s .* then resume the run"):
+        submit(jobs.square, 3)
+
+
+def test_the_trials_of_a_killed_driver_end(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import sys, time
+        from pathlib import Path
+        sys.path.append({str(ROOT)!r})
+        from dsnn_hpo.execution import DaskConfig, Job
+        from dsnn_hpo.execution.dask import DaskExecutor
+        from tests.execution import test_dask
+        folder = Path({str(tmp_path)!r})
+        executor = DaskExecutor(DaskConfig(kind="dask", address={shared_scheduler().address!r}), folder)
+        executor.submit(Job("1", test_dask.parent_and_sleep, folder / "pids", folder / "log"))
+        time.sleep(600)
+        """)
+    )
+    with subprocess.Popen([sys.executable, script]) as driver:
+        pid, _ = pids_in(tmp_path / "pids")
+        driver.kill()
+    assert ends(pid, 20)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({}, "either `address`"),
+        ({"address": "tcp://a:1", "cluster": {"type": "slurm", "interface": "lo"}}, "either `address`"),
+        ({"address": "node7"}, "address"),
+        ({"cluster": {"type": "slurm"}}, "interface"),
+        ({"cluster": {"type": "sulrm", "interface": "lo"}}, "'htcondor', 'lsf'"),
+    ],
+)
+def test_a_wrong_section_is_refused(section, message):
+    with pytest.raises(pydantic.ValidationError, match=message):
+        DaskConfig(kind="dask", **section)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"memory": "1GB", "que": "main"}, "SLURMJob says: .*unexpected keyword argument 'que'"),
+        ({}, "how much cores and memory"),
+        ({"memory": "1GB", "security": False}, r"execution\.cluster\.security is not yours to set"),
+        ({"memory": "1GB", "processes": 2}, "3 workers cannot be divided into jobs of 2"),
+    ],
+)
+def test_wrong_options_of_a_cluster_are_refused_before_anything_is_asked_for(options, message):
+    config = DaskConfig(kind="dask", workers=3, cluster={"type": "slurm", "interface": "lo", **options})
+    with pytest.raises(ExperimentError, match=message):
+        check_cluster(config.cluster, config.workers)
+
+
+def test_threads_are_a_job_s_cores_divided_among_its_workers():
+    cluster = {"type": "slurm", "interface": "lo", "cores": 8, "processes": 2}
+    assert DaskConfig(kind="dask", workers=2, cluster=cluster).threads_per_worker == 4
+    assert DaskConfig(kind="dask", address="tcp://a:1").threads_per_worker == 1
