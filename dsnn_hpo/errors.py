@@ -9,6 +9,7 @@
     │   ├── DataError           a data set is missing or malformed
     │   ├── ModelError          no such network, or it cannot be built
     │   ├── FreezeError         the executor cannot run this network
+    │   ├── ClusterError        the cluster refuses the jobs that the experiment asks for
     │   └── RunFolderError      the run folder is in use, holds a run, or holds none
     ├── JournalError            the journal is damaged; names the line
     ├── TrackingError           the tracking server refused or is away
@@ -59,6 +60,10 @@ class FreezeError(InputError):
     """The executor cannot run this network; the message names the module or operation."""
 
 
+class ClusterError(InputError):
+    """The cluster refuses the jobs that the experiment asks for, or will never start them."""
+
+
 class RunFolderError(InputError):
     """The run folder is in use, already holds a run, or holds none."""
 
@@ -76,7 +81,11 @@ class KernelError(DsnnHpoError):
 
 
 class WorkerError(DsnnHpoError):
-    """A worker ended before its trial."""
+    """A worker ended before its trial, after ``ran_s`` seconds, if that is known; it may have waited before it began."""
+
+    def __init__(self, message: str, ran_s: float | None = None) -> None:
+        super().__init__(message)
+        self.ran_s = ran_s
 
 
 class WorkerLostError(WorkerError):

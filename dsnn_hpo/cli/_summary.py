@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 from dsnn_hpo.cli._console import console, print_error
-from dsnn_hpo.experiment import Outcome, RunFolder, resume_line
+from dsnn_hpo.experiment import Outcome, RunFolder, SubmittedRun, resume_line
 from dsnn_hpo.journal import History
 from dsnn_hpo.report import FrontTable, front_table
 from dsnn_hpo.trial import TrialState
@@ -67,6 +67,15 @@ def print_places(folder: RunFolder) -> None:
     program, path = _program(), shlex.quote(str(_relative(folder.path)))
     out.print(f"table:   {program} front {path}   (whole configurations: --json)", markup=False)
     out.print(f"browse:  {program} ui {path}", markup=False)
+
+
+def print_submitted(run: SubmittedRun) -> None:
+    """Prints where a run lies whose driver is a SLURM job, and how to look after it."""
+    out = console()
+    path = shlex.quote(str(_relative(run.folder.path)))
+    out.print(f"driver:  SLURM job {run.driver_id}; its log: {_relative(run.log)}", markup=False)
+    out.print(f"status:  {_program()} status {path}", markup=False)
+    out.print(f"stop:    scancel {run.driver_id}   (go on with: {resume_line(run.folder.path)})", markup=False)
 
 
 def _program() -> str:

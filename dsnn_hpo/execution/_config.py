@@ -6,7 +6,16 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 
 from dsnn_hpo.execution._limits import Limits
 
@@ -97,13 +106,76 @@ class DaskConfig(_Common):
         return self.threads or cores
 
 
+Word: TypeAlias = Annotated[str, StringConstraints(pattern=r"^\S+$", max_length=1000)]
+SbatchValue: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[^\n]*$")] | bool | int | float
+# What the program needs to know of its jobs, it must have said itself.
+OWN_SBATCH_OPTIONS = frozenset(
+    {"array", "error", "job-name", "open-mode", "output", "requeue", "signal", "time", "wrap"}
+)
+
+
+def _not_our_own(options: dict[str, SbatchValue]) -> dict[str, SbatchValue]:
+    if taken := sorted(OWN_SBATCH_OPTIONS & {name.replace("_", "-") for name in options}):
+        raise ValueError(f"{', '.join(taken)}: set by dsnn-hpo itself; leave it out")
+    return {name.replace("_", "-"): value for name, value in options.items()}
+
+
+SbatchOptions: TypeAlias = Annotated[
+    dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$")], SbatchValue], AfterValidator(_not_our_own)
+]
+
+
+class DriverConfig(BaseModel):
+    """The SLURM job that `dsnn-hpo run --submit` makes of the driver."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    partition: Word | None = Field(default=None, description="of the driver's job; by default that of the trials' jobs")
+    time_min: int = Field(
+        strict=True, default=1440, ge=5, le=10_000_000, description="time limit; then the job is requeued and goes on"
+    )
+    memory_gb: float = Field(default=4.0, gt=0, allow_inf_nan=False, description="memory of the driver's job (GiB)")
+    sbatch: SbatchOptions = Field(default_factory=dict, description="more options of sbatch, as for the trials' jobs")
+
+
+class SlurmConfig(_Common):
+    """Jobs of a SLURM cluster, one for each trial."""
+
+    kind: Literal["slurm"]
+    partition: Word | None = Field(default=None, description="by default the cluster's own choice")
+    account: Word | None = Field(default=None, description="who is billed; by default the cluster's own choice")
+    constraint: Word | None = Field(default=None, description="features that a node must have, as for sbatch")
+    job_time_min: int = Field(
+        strict=True,
+        default=60,
+        ge=1,
+        le=10_000_000,
+        description="time limit of a job; a trial that takes longer is requeued from its checkpoint",
+    )
+    cpus: int = Field(strict=True, default=1, ge=1, le=1024, description="CPUs of each job, and threads of its worker")
+    gpus: int = Field(strict=True, default=0, ge=0, le=64, description="graphics cards of each job")
+    sbatch: SbatchOptions = Field(
+        default_factory=dict,
+        description="more options of sbatch, e.g. {qos: long, exclude: node7}; true: without a value",
+    )
+    setup: tuple[str, ...] = Field(
+        default=(), description="shell commands before a job's Python, e.g. [module load cuda]"
+    )
+    driver: DriverConfig = DriverConfig()
+
+    @property
+    def threads_per_worker(self) -> int:
+        """Returns the threads of each worker, at least 1."""
+        return self.threads or self.cpus
+
+
 def _kind_of(section: Any) -> str:
     kind = section.get("kind", "local") if isinstance(section, Mapping) else getattr(section, "kind", "local")
     return str(kind)
 
 
 ExecutionConfig: TypeAlias = Annotated[
-    Annotated[LocalConfig, Tag("local")] | Annotated[DaskConfig, Tag("dask")],
+    Annotated[LocalConfig, Tag("local")] | Annotated[SlurmConfig, Tag("slurm")] | Annotated[DaskConfig, Tag("dask")],
     Discriminator(_kind_of),
 ]
 """Where trials run; ``kind`` says which, and is "local" where it is left out."""

@@ -16,6 +16,8 @@ from dsnn_hpo.execution._protocol import Job, ShouldStop
 
 OUT_OF_MEMORY_EXIT_CODE = 77
 """Of a worker that ended itself because it used more memory than it may."""
+TIME_LIMIT_EXIT_CODE = 78
+"""Of a worker that ended itself because its job took longer than it may."""
 MEMORY_CHECK_S = 0.1
 _GIB = 2**30
 
@@ -60,6 +62,18 @@ def limit_memory(memory_gb: float) -> None:
     A limit on addresses would not do: torch reserves far more of them than it uses.
     """
     threading.Thread(target=_watch_memory, args=(memory_gb * _GIB,), daemon=True).start()
+
+
+def limit_time(time_s: float) -> None:
+    """Returns nothing; this process ends itself ``time_s`` seconds from now."""
+
+    def end() -> None:
+        print(f"took longer than the {time_s:g} s allowed", file=sys.stderr, flush=True)
+        os._exit(TIME_LIMIT_EXIT_CODE)
+
+    timer = threading.Timer(time_s, end)
+    timer.daemon = True
+    timer.start()
 
 
 def _watch_memory(limit_bytes: float) -> None:

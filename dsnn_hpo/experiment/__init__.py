@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dsnn_hpo.experiment._mirror import serve_ui
     from dsnn_hpo.experiment._run import Outcome, resume, run, start
     from dsnn_hpo.experiment._status import RunStatus, TrialStatus, run_status, trial_log
+    from dsnn_hpo.experiment._submit import SubmittedRun, submit
 
 _LAZY = {
     **dict.fromkeys(("Driver", "Observer", "replay", "spent"), "_drive"),
@@ -22,6 +23,7 @@ _LAZY = {
     "Workplace": "_attempts",
     "serve_ui": "_mirror",
     **dict.fromkeys(("RunStatus", "TrialStatus", "run_status", "trial_log"), "_status"),
+    **dict.fromkeys(("SubmittedRun", "submit"), "_submit"),
     **dict.fromkeys(("Outcome", "resume", "run", "start"), "_run"),
 }
 
@@ -34,6 +36,7 @@ __all__ = [
     "Outcome",
     "RunFolder",
     "RunStatus",
+    "SubmittedRun",
     "TrialStatus",
     "Workplace",
     "build",
@@ -49,6 +52,7 @@ __all__ = [
     "serve_ui",
     "spent",
     "start",
+    "submit",
     "trial_log",
 ]
 

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dsnn_hpo.errors import (
+    ClusterError,
     DsnnHpoError,
     MemoryLimitError,
     TimeLimitError,
     TrialInterruptedError,
+    WorkerError,
     WorkerLostError,
 )
 from dsnn_hpo.execution import Executor, Job, ShouldStop
@@ -65,30 +67,36 @@ class Workplace:
         return self.executor.submit(job)
 
     def outcome(self, attempt: Attempt, future: Future[Result]) -> Result | LostAttempt | None:
-        """Returns what came of an attempt: a result, or that it was lost; None if it stopped as it was asked to."""
+        """Returns what came of an attempt: a result, or that it was lost; None if it stopped as it was asked to.
+
+        Raises:
+            ClusterError: no attempt at any trial can succeed.
+        """
         trial = attempt.trial
         try:
             result = future.result()
         except TrialInterruptedError:
             return None
+        except ClusterError:
+            raise
         except WorkerLostError as error:
             if attempt.number < self.max_attempts:
-                return LostAttempt(str(error), self._seconds_for_nothing(attempt))
+                return LostAttempt(str(error), self._seconds_for_nothing(attempt, error))
             times = f"lost {attempt.number} times, the last time: " if attempt.number > 1 else ""
-            result = self._failed(attempt, FailureCause.LOST, f"{times}{error}")
+            result = self._failed(attempt, FailureCause.LOST, f"{times}{error}", error.ran_s)
         except MemoryLimitError as error:
-            result = self._failed(attempt, FailureCause.OUT_OF_MEMORY, str(error))
+            result = self._failed(attempt, FailureCause.OUT_OF_MEMORY, str(error), error.ran_s)
         except TimeLimitError as error:
-            result = self._failed(attempt, FailureCause.TIME_LIMIT, str(error))
+            result = self._failed(attempt, FailureCause.TIME_LIMIT, str(error), error.ran_s)
         except DsnnHpoError as error:
             result = self._failed(attempt, FailureCause.EXCEPTION, str(error))
         log = log_path(trial)
         tail = last_lines(self.folder / log) if result.state is TrialState.FAILED else ""
         return replace(result, log=str(log), log_tail=tail)
 
-    def _failed(self, attempt: Attempt, cause: FailureCause, error: str) -> Result:
+    def _failed(self, attempt: Attempt, cause: FailureCause, error: str, ran_s: float | None = None) -> Result:
         n_epochs, energy_j = self._kept(attempt.trial)
-        seconds = time.monotonic() - attempt.started
+        seconds = time.monotonic() - attempt.started if ran_s is None else ran_s
         return Result(
             attempt.trial,
             TrialState.FAILED,
@@ -107,9 +115,12 @@ class Workplace:
             return 0, 0.0
         return int(record["n_epochs"]), float(record["energy_j"])
 
-    def _seconds_for_nothing(self, attempt: Attempt) -> float:
-        """Returns the seconds since the attempt's last checkpoint, or since it was submitted."""
+    def _seconds_for_nothing(self, attempt: Attempt, error: WorkerError) -> float:
+        """Returns the seconds since the attempt's last checkpoint, or since it began."""
         since_submitted = time.monotonic() - attempt.started
+        if error.ran_s is not None:
+            # The rest it waited, e.g. in a cluster's queue.
+            since_submitted = min(since_submitted, error.ran_s)
         try:
             since_kept = time.time() - (self.folder / progress_path(attempt.trial)).stat().st_mtime
         except FileNotFoundError:

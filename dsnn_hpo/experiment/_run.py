@@ -61,6 +61,21 @@ def start(config: ExperimentConfig, out: str | Path | None = None, observers: Se
     """Returns the outcome of a new run; raises like ``run``. Observers are shown its history after each event."""
     folder = RunFolder(Path(out) if out is not None else default_folder(config.name))
     experiment = build(config)
+    with _begun(experiment, folder) as (new, header):
+        return _session(experiment, folder, new, History(header), observers)
+
+
+def prepare(config: ExperimentConfig, out: str | Path | None = None) -> RunFolder:
+    """Returns the folder of a new run that ``resume`` begins, perhaps elsewhere; raises InputError as ``run`` does."""
+    folder = RunFolder(Path(out) if out is not None else default_folder(config.name))
+    with _begun(build(config), folder):
+        return folder
+
+
+@contextmanager
+def _begun(experiment: Experiment, folder: RunFolder) -> Iterator[tuple[Journal, Header]]:
+    """Yields the journal of a new run, in a folder that is its own while the context lasts."""
+    config = experiment.config
     folder.create()
     with folder.lock():
         # Another run may have begun here between the two lines above.
@@ -70,7 +85,7 @@ def start(config: ExperimentConfig, out: str | Path | None = None, observers: Se
         experiment.split.save(folder.split)
         header = _header(experiment, folder)
         with Journal.create(folder.journal, header) as new:
-            return _session(experiment, folder, new, History(header), observers)
+            yield new, header
 
 
 def resume(path: str | Path, observers: Sequence[Observer] = ()) -> Outcome:

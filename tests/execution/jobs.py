@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import resource
 import signal
 import sys
 import time
@@ -32,6 +33,8 @@ def sleep(seconds, should_stop):
 
 
 def kill(number, should_stop):
+    # Where a cluster lets jobs write one, it is as large as the process.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.raise_signal(number)
 
 
