@@ -79,10 +79,10 @@ _DEFAULT = Recipe()
 _THREE_BITS = replace(_DEFAULT, shift=replace(_DEFAULT.shift, weight_bits=3))
 RECIPES: Mapping[str, Recipe] = {
     "shift_q": replace(_DEFAULT, converts_first=True, converts_last=True),
-    "shift_ps": replace(_DEFAULT, converts_first=True, converts_last=True, optimizer="RAdam", lr=1e-2),
+    "shift_ps": replace(_DEFAULT, converts_first=True, converts_last=True, lr=1e-2),
     "dense_shift": _THREE_BITS,
     "s3": _THREE_BITS,
-    "min_conv": replace(_DEFAULT, float_share=0.5),
+    "min_conv": replace(_DEFAULT, float_share=0.5, lr=1e-3),
 }
 
 
