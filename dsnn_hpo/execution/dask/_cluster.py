@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import dask_jobqueue
+from distributed import Security, Status
 from distributed.deploy.spec import SpecCluster
 
-from dsnn_hpo.errors import DsnnHpoWarning, ExperimentError
+from dsnn_hpo.errors import ExperimentError
 from dsnn_hpo.execution._config import ClusterConfig
 
 CLASSES = {
@@ -24,7 +23,6 @@ CLASSES = {
     "slurm": "SLURMCluster",
 }
 OURS = ("asynchronous", "job_cls", "loop", "n_workers", "scheduler_cls", "security", "shared_temp_directory")
-TEND_EVERY_S = 5.0
 
 
 def check_cluster(config: ClusterConfig, n_workers: int) -> None:
@@ -47,12 +45,12 @@ def check_cluster(config: ClusterConfig, n_workers: int) -> None:
 async def open_cluster(config: ClusterConfig, n_workers: int, folder: Path) -> SpecCluster:
     """Returns a cluster that has asked for its workers and replaces those that are lost; call it in its event loop.
 
-    Its scheduler runs in this process and talks by TLS with keys made for it: whoever may read ``folder`` may join.
+    Its scheduler runs in this process and talks by TLS, with keys made for it that only the user can read.
 
     Args:
         config: what to ask for.
         n_workers: Dask workers in all, as many as trials.
-        folder: for the logs of the jobs and the keys; all nodes must see it.
+        folder: for the keys; the jobs' logs lie beside it. All nodes must see it.
 
     Raises:
         ExperimentError: dask-jobqueue or the batch system refuses it.
@@ -65,40 +63,49 @@ async def open_cluster(config: ClusterConfig, n_workers: int, folder: Path) -> S
         "dashboard_address": "127.0.0.1:0",
         **config.options.get("scheduler_options", {}),
     }
-    options = {**config.options, **_worker_options(config, folder), "scheduler_options": scheduler_options}
+    # A lost worker is told to the driver, which says so itself.
+    options = {
+        "silence_logs": "critical",
+        **config.options,
+        **_worker_options(config, folder.parent),
+        "scheduler_options": scheduler_options,
+    }
     try:
-        cluster: SpecCluster = _cluster_class(config)(
-            asynchronous=True, security=True, shared_temp_directory=str(folder), **options
-        )
+        cluster: SpecCluster = _cluster_class(config)(asynchronous=True, security=_new_keys(folder), **options)
         await cluster
     except (RuntimeError, OSError, TypeError, ValueError) as error:
-        raise ExperimentError(f"execution.cluster: Dask's scheduler cannot start: {error}") from error
+        raise ExperimentError(f"execution.cluster: {error}") from error
+    # As `scale` does, which keeps to itself what the batch system says.
+    for _ in range(n_workers // config.processes):
+        cluster.worker_spec.update(cluster.new_worker_spec())
     try:
-        cluster.scale(n_workers)
         await cluster
     except (RuntimeError, OSError, ValueError) as error:
-        await _forget_unsubmitted(cluster)
+        forget_unsubmitted(cluster)
         closing: Any = cluster.close()
         await closing
-        raise ExperimentError(f"execution.cluster: the batch system refuses the workers: {error}") from error
+        said = str(error).rpartition("stderr:")[2].strip()
+        raise ExperimentError(f"execution.cluster: no job for a Dask worker could be submitted: {said}") from error
     cluster.adapt(minimum=n_workers, maximum=n_workers)
     return cluster
 
 
-async def tend(cluster: SpecCluster, n_workers: int) -> None:
-    """Submits the jobs again whose submission failed, for ever: Dask takes them for workers that are still to come."""
-    while True:
-        await asyncio.sleep(TEND_EVERY_S)
-        if await _forget_unsubmitted(cluster):
-            warnings.warn("the batch system refused a Dask worker; it is asked again", DsnnHpoWarning, stacklevel=2)
-            cluster.scale(n_workers)
+def _new_keys(folder: Path) -> Security:
+    """Returns keys for one cluster, kept in files of ``folder`` that only the user can read."""
+    made = Security.temporary()
+    files = {"cert": folder / "cert.pem", "key": folder / "key.pem"}
+    for kind, file in files.items():
+        file.touch(mode=0o600)
+        file.write_text(getattr(made, f"tls_scheduler_{kind}"), encoding="ascii")
+    roles = {f"tls_{role}_{kind}": str(files[kind]) for role in ("scheduler", "worker", "client") for kind in files}
+    return Security(require_encryption=True, tls_ca_file=str(files["cert"]), **roles)
 
 
-async def _forget_unsubmitted(cluster: SpecCluster) -> int:
+def forget_unsubmitted(cluster: SpecCluster) -> int:
     """Returns how many workers of the cluster never became jobs, after taking them out of its books."""
     unsubmitted = [name for name, job in cluster.workers.items() if job.job_id is None]
     for name in unsubmitted:
-        await cluster.workers.pop(name).close()
+        cluster.workers.pop(name).status = Status.failed
     return len(unsubmitted)
 
 

@@ -22,7 +22,8 @@ from dsnn_hpo.errors import DsnnHpoError, DsnnHpoWarning, ExperimentError, Worke
 from dsnn_hpo.execution._config import DaskConfig
 from dsnn_hpo.execution._protocol import Job
 from dsnn_hpo.execution.dask import _remote
-from dsnn_hpo.execution.dask._cluster import open_cluster, tend
+from dsnn_hpo.execution.dask._cluster import open_cluster
+from dsnn_hpo.execution.dask._tend import tend
 
 CONNECT_S = 10.0
 RECONNECT_S = 60.0
@@ -51,7 +52,7 @@ class DaskExecutor:
     def __init__(self, config: DaskConfig, folder: Path) -> None:
         self._config = config
         self._folder = folder.resolve()
-        session_id = f"dsnn-hpo-{uuid.uuid4().hex[:12]}"
+        session_id = f"dask-{uuid.uuid4().hex[:12]}"
         begun = self._folder / "jobs" / session_id
         self._session = _remote.Session(session_id, config.threads_per_worker, config.limits, begun)
         self._slots = asyncio.Semaphore(config.workers)
@@ -65,6 +66,9 @@ class DaskExecutor:
         self._loop: asyncio.AbstractEventLoop | None = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="dsnn-hpo-dask", daemon=True)
         self._thread.start()
+        # Those of drivers that were killed. This one has the run folder to itself.
+        for left in begun.parent.glob("dask-*/"):
+            shutil.rmtree(left, ignore_errors=True)
         begun.mkdir(parents=True)
         try:
             self._soon(self._open()).result()
@@ -80,8 +84,9 @@ class DaskExecutor:
 
     async def _open(self) -> None:
         if self._config.cluster is not None:
-            self._cluster = await open_cluster(self._config.cluster, self._config.workers, self._folder / "jobs")
-            self._tending = asyncio.ensure_future(tend(self._cluster, self._config.workers))
+            self._cluster = await open_cluster(self._config.cluster, self._config.workers, self._session.begun)
+            lists_jobs = self._config.cluster.type == "slurm"
+            self._tending = asyncio.ensure_future(tend(self._cluster, lists_jobs, self._give_up))
         try:
             self._client = await self._reach()
         except (OSError, ValueError, ImportError) as error:
@@ -196,6 +201,16 @@ class DaskExecutor:
                         raise
             return self._client
 
+    def _give_up(self, reason: str) -> None:
+        self._given_up = f"{reason} in {self._folder / 'jobs'}; mend that, then resume the run"
+        self._fail_all(reason)
+
+    def _fail_all(self, reason: str) -> None:
+        failed, self._futures = self._futures, {}
+        for future, following in failed.items():
+            following.cancel()
+            future.set_exception(WorkerLostError(reason))
+
     def interrupt(self) -> None:
         """Tells all jobs to stop: those that run from now on, too."""
         if self._interrupting is None:
@@ -224,10 +239,7 @@ class DaskExecutor:
     async def _close(self) -> None:
         if self._interrupting is not None:
             self._interrupting.cancel()
-        lost, self._futures = self._futures, {}
-        for future, task in lost.items():
-            task.cancel()
-            future.set_exception(WorkerLostError("its worker was ended"))
+        self._fail_all("its worker was ended")
         if self._client is not None:
             if self._client.status == "running":
                 await _within(CLOSE_S, self._client.run(_remote.end, self._session.id, on_error="ignore"))
