@@ -179,14 +179,14 @@ def test_a_search_ends_as_if_no_worker_job_had_been_cancelled(slurm_cluster, tmp
         changes = {
             "execution": {"workers": 2, "threads": 1, **execution},
             "optimizer": "random",
-            "budget": {"trials": 6},
+            "budget": {"trials": 4},
         }
         file = tmp_path / f"{name}.yaml"
         file.write_text(yaml.safe_dump({**yaml.safe_load(EXPERIMENT), **changes}))
         return start(ExperimentConfig.from_file(file), tmp_path / name, observers).history
 
     class Canceller:
-        n_left = 2
+        n_left = 1
 
         def update(self, history):
             if isinstance(history.events[-1], Asked) and history.results and self.n_left:
