@@ -6,7 +6,7 @@ The command line runs a real search (random proposals, digits, error against mod
 killed with signal 9, the run's disk is full or read-only for a while, its MLflow server hangs or is gone, and the clock
 jumps. A driver that ended is resumed. At the end every trial must have exactly one result, and the front must be that of
 a search that nothing disturbed. Faults that this machine does not allow (a disk of its own takes root, a clock
-libfaketime) are named and left out.
+a C compiler) are named and left out.
 """
 
 from __future__ import annotations
@@ -195,7 +195,8 @@ def check(history: History, peer: History, n_trials: int) -> None:
     failed = [result.error for result in history.results if not result.values]
     assert failed == [result.error for result in peer.results if not result.values], f"failed: {failed}"
     assert history.finished
-    ours, theirs = ([(m.trial.key, dict(m.values)) for m in h.front()] for h in (history, peer))
+    names = [objective.name for objective in history.objectives]
+    ours, theirs = ([(m.trial.key, *(m.values[n] for n in names)) for m in h.front()] for h in (history, peer))
     assert ours == theirs, f"the fronts differ: {ours} and {theirs}"
 
 
