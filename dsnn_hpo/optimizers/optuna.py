@@ -28,6 +28,7 @@ from optuna.trial import TrialState as OptunaState
 
 from dsnn_hpo.errors import SearchSpaceError
 from dsnn_hpo.optimizers._config import OptunaConfig
+from dsnn_hpo.optimizers._generations import GenerationStorage
 from dsnn_hpo.optimizers._protocol import OpenTrials, identity
 from dsnn_hpo.search_space import plain
 from dsnn_hpo.trial import Fidelity, Objective, Result, Scalar, Trial, TrialState
@@ -57,7 +58,9 @@ class OptunaOptimizer:
         self._open: OpenTrials[optuna.trial.Trial] = OpenTrials(seed)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._study = optuna.create_study(
-            directions=["minimize"] * len(self._objectives), sampler=_sampler(config, seed)
+            storage=GenerationStorage(config.population_size) if config.sampler == "nsga2" else None,
+            directions=["minimize"] * len(self._objectives),
+            sampler=_sampler(config, seed),
         )
         if config.evaluate_default:
             self._enqueue(self._space.get_default_configuration())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 
-from ConfigSpace import ConfigurationSpace
+from ConfigSpace import Configuration, ConfigurationSpace
 
 from dsnn_hpo.optimizers._config import RandomConfig
 from dsnn_hpo.optimizers._protocol import OpenTrials, identity
 from dsnn_hpo.search_space import plain
 from dsnn_hpo.trial import Config, Fidelity, Result, Trial
 
+N_DRAWN = 64
 MAX_REPEATS = 1000
 """After this many known configurations in a row a finite space counts as exhausted."""
 
@@ -25,6 +26,7 @@ class RandomOptimizer:
         self._known: set[str] = set()
         self._is_exhausted = False
         self._first: Config | None = plain(self._space.get_default_configuration()) if config.evaluate_default else None
+        self._drawn: list[Configuration] = []
         self._open: OpenTrials[None] = OpenTrials(seed)
 
     def ask(self) -> Trial | None:
@@ -42,7 +44,10 @@ class RandomOptimizer:
 
     def _sample(self) -> Config | None:
         for _ in range(0 if self._is_exhausted else MAX_REPEATS):
-            proposal = plain(self._space.sample_configuration())
+            if not self._drawn:
+                # Many at a time cost a fifth of one by one.
+                self._drawn = self._space.sample_configuration(N_DRAWN)[::-1]
+            proposal = plain(self._drawn.pop())
             if identity(proposal) not in self._known:
                 return proposal
         return None
