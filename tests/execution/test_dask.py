@@ -6,7 +6,9 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import distributed
 import pydantic
@@ -21,7 +23,7 @@ from dsnn_hpo.errors import (
     WorkerLostError,
 )
 from dsnn_hpo.execution import DaskConfig, Job
-from dsnn_hpo.execution.dask import DaskExecutor, _executor, check_cluster
+from dsnn_hpo.execution.dask import DaskExecutor, _executor, _remote, check_cluster
 from tests.execution import jobs
 from tests.execution.dask_scheduler import ROOT, DaskScheduler, shared_scheduler
 
@@ -129,6 +131,35 @@ def test_neither_scheduler_nor_workers_import_torch(connect, tmp_path):
     with distributed.Client(shared_scheduler().address, set_as_default=False) as client:
         assert not any(client.run(loaded, "torch").values())
         assert not client.run_on_scheduler(loaded, "torch")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"sees_folder": False}, r"worker tcp://\S+ does not see the run folder"),
+        ({"python": "3.9"}, r"scheduler has python 3\.9, here is"),
+        (None, r"scheduler cannot use dsnn-hpo, which must be installed there .*ModuleNotFoundError"),
+    ],
+)
+def test_places_that_cannot_run_trials_are_refused(connect, monkeypatch, wrong, message):
+    here = _remote.place(Path())
+    monkeypatch.setattr(_executor, "_remote", SimpleNamespace(**{**vars(_remote), "place": Look(wrong, here)}))
+    with pytest.raises(ExperimentError, match=message):
+        connect()
+
+
+class Look:
+    """Finds something wrong with every place but this process."""
+
+    def __init__(self, wrong, here):
+        self.wrong, self.here, self.pid = wrong, here, os.getpid()
+
+    def __call__(self, folder):
+        if os.getpid() == self.pid:
+            return self.here
+        if self.wrong is None:
+            raise ModuleNotFoundError("No module named 'dsnn_hpo'")
+        return replace(_remote.place(folder), **self.wrong)
 
 
 def test_without_the_run_s_folder_nothing_begins(connect, tmp_path):

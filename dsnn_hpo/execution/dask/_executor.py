@@ -106,32 +106,32 @@ class DaskExecutor:
         return client
 
     async def _check(self, client: Client) -> None:
-        ours = _remote.place(self._folder)
+        # The workers of our own cluster are still to come, from this environment.
         try:
-            places = {"scheduler": await client.run_on_scheduler(_remote.place, self._folder)}
-            at_workers = await client.run(_remote.place, self._folder)
+            scheduler = await client.run_on_scheduler(_remote.place, self._folder)
         except Exception as error:
-            raise ExperimentError(
-                "execution: the Dask scheduler or one of its workers cannot use dsnn-hpo, which must be installed there "
-                f"as it is here ({type(error).__name__}: {error})"
-            ) from error
-        for where, place in {**places, **at_workers}.items():
-            for what in ("python", "dsnn_hpo"):
-                if getattr(place, what) != getattr(ours, what):
-                    raise ExperimentError(
-                        f"execution: the Dask {where} has {what} {getattr(place, what)}, here is {getattr(ours, what)}; "
-                        "install the same"
-                    )
-            if where in at_workers and not place.sees_folder:
-                raise ExperimentError(
-                    f"execution: the Dask worker {where} does not see the run folder {self._folder}; it must lie on a "
-                    "file system that the driver and all workers share"
-                )
-        if self._cluster is None and not at_workers:
+            raise _cannot_use_it("scheduler", error) from error
+        _check_place("scheduler", scheduler)
+        workers = await client.run(_remote.place, self._folder, on_error="return")
+        for address, place in workers.items():
+            # One that was lost at this moment says nothing of the others.
+            if isinstance(place, Exception) and not isinstance(place, OSError):
+                raise _cannot_use_it(f"worker {address}", place) from place
+            if isinstance(place, _remote.Place):
+                _check_place(f"worker {address}", place)
+                self._check_sees_folder(address, place)
+        if self._cluster is None and not workers:
             warnings.warn(
                 f"the Dask scheduler at {self._config.address} has no workers yet; trials wait for them",
                 DsnnHpoWarning,
                 stacklevel=2,
+            )
+
+    def _check_sees_folder(self, address: str, place: _remote.Place) -> None:
+        if not place.sees_folder:
+            raise ExperimentError(
+                f"execution: the Dask worker {address} does not see the run folder {self._folder}; it must lie on a file "
+                "system that the driver and all workers share"
             )
 
     @property
@@ -252,6 +252,21 @@ class DaskExecutor:
         for other in others:
             other.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+
+
+def _cannot_use_it(where: str, error: Exception) -> ExperimentError:
+    return ExperimentError(
+        f"execution: the Dask {where} cannot use dsnn-hpo, which must be installed there as it is here "
+        f"({type(error).__name__}: {error})"
+    )
+
+
+def _check_place(where: str, place: _remote.Place) -> None:
+    ours = _remote.place(Path())
+    for what in ("python", "dsnn_hpo"):
+        there, here = getattr(place, what), getattr(ours, what)
+        if there != here:
+            raise ExperimentError(f"execution: the Dask {where} has {what} {there}, here is {here}; install the same")
 
 
 async def _within(seconds: float, action: Any) -> None:

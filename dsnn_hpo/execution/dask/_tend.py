@@ -45,7 +45,7 @@ async def tend(cluster: SpecCluster, lists_jobs: bool, give_up: Callable[[str], 
             await cluster.workers.pop(name).close()
             n_false_starts += 1
         suspects = gone
-        if n_false_starts >= N_FALSE_STARTS_TO_GIVE_UP and not cluster.scheduler.workers:
+        if n_false_starts >= N_FALSE_STARTS_TO_GIVE_UP and not cluster.scheduler_info["workers"]:
             give_up(
                 f"{n_false_starts} jobs, one after the other, ended before their Dask worker joined; see their logs"
             )
@@ -54,7 +54,7 @@ async def tend(cluster: SpecCluster, lists_jobs: bool, give_up: Callable[[str], 
 
 def _absent(cluster: SpecCluster) -> list[str]:
     """Returns the workers of the cluster, by name, that are jobs but have not joined."""
-    joined = {str(worker.name) for worker in cluster.scheduler.workers.values()}
+    joined = {str(worker["name"]) for worker in cluster.scheduler_info["workers"].values()}
     # A job of several processes numbers its workers.
     return [name for name in cluster.workers if not any(j == name or j.startswith(f"{name}-") for j in joined)]
 
