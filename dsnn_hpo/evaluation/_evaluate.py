@@ -28,7 +28,6 @@ from dsnn_hpo.operators import convert_, packed_size_bytes
 from dsnn_hpo.training import Checkpoint, error_rate, train
 from dsnn_hpo.trial import Config, FailureCause, Result, Trial, TrialState
 
-
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE})
 
 
@@ -64,7 +63,7 @@ def evaluate(trial: Trial, task: Task, should_stop: Callable[[], bool] = lambda:
         result = evaluation.result()
     except TrialInterruptedError:
         raise
-    except Exception as error:  # noqa: BLE001 - a trial's fault, of whatever kind, fails the trial and is recorded
+    except Exception as error:
         # For the log; the result has the gist.
         traceback.print_exc()
         if _disk_error(error):

@@ -17,6 +17,7 @@ from dsnn_hpo.trial import Result, Trial, TrialState
 
 POLL_S = 0.2
 STOP_GRACE_S = 15.0
+KEEP_EVERY_N_EVENTS = 1000
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.2, 60.0
 N_FAILURES_TO_GIVE_UP = 10
 
@@ -38,6 +39,7 @@ class Driver:
         journal: where asked, lost and told go.
         history: what the journal held when it was opened.
         observers: are shown the history after each event.
+        keep: is given the optimizer and the history that it knows, every ``KEEP_EVERY_N_EVENTS`` events.
     """
 
     def __init__(
@@ -47,12 +49,15 @@ class Driver:
         journal: Journal,
         history: History,
         observers: Sequence[Observer] = (),
+        keep: Callable[[Optimizer, History], None] | None = None,
     ) -> None:
         self._optimizer = optimizer
         self._workplace = workplace
         self._journal = journal
         self._history = history
         self._observers = observers
+        self._keep = keep
+        self._n_kept = len(history.events)
         self._running: dict[Future[Result], Attempt] = {}
         self._again: list[tuple[float, Trial, int]] = []
         self._n_alike = 0
@@ -81,6 +86,7 @@ class Driver:
         for waiting in self._history.in_flight:
             self._submit(waiting.trial, waiting.n_lost + 1)
         while not should_stop():
+            self._keep_optimizer()
             self._try_again_when_due()
             self._fill_workers(budget)
             if not self._running and not self._again:
@@ -91,6 +97,11 @@ class Driver:
         deadline = time.monotonic() + STOP_GRACE_S
         while self._running and (left_s := deadline - time.monotonic()) > 0:
             self._take_what_ended(left_s)
+
+    def _keep_optimizer(self) -> None:
+        if self._keep is not None and len(self._history.events) - self._n_kept >= KEEP_EVERY_N_EVENTS:
+            self._keep(self._optimizer, self._history)
+            self._n_kept = len(self._history.events)
 
     def _fill_workers(self, budget: BudgetConfig) -> None:
         n_workers = self._workplace.executor.n_workers
@@ -176,18 +187,21 @@ def check_not_hopeless(history: History) -> None:
     raise DsnnHpoError(why if results else "the optimizer proposed no trial")
 
 
-def replay(optimizer: Optimizer, history: History, should_stop: Callable[[], bool] = lambda: False) -> None:
-    """Brings a fresh optimizer into the state of a run, by asking and telling it all that the journal holds, in order.
+def replay(
+    optimizer: Optimizer, history: History, should_stop: Callable[[], bool] = lambda: False, n_known: int = 0
+) -> None:
+    """Brings an optimizer into the state of a run, by asking and telling it all that the journal holds, in order.
 
     Args:
-        optimizer: a new one.
+        optimizer: a new one, or one that knows the first events already.
         history: the run.
         should_stop: asked between events; replaying a model's proposals takes a while.
+        n_known: how many events it knows.
 
     Raises:
         JournalError: the optimizer proposed something else than it did then (another version of a library?).
     """
-    for event in history.events:
+    for event in history.events[n_known:]:
         if should_stop():
             return
         match event:

@@ -44,6 +44,11 @@ class RunFolder:
         return self.path / "split.npz"
 
     @property
+    def snapshot(self) -> Path:
+        """Returns the optimizer's state, as it was some events ago."""
+        return self.path / "optimizer.pickle"
+
+    @property
     def _lock(self) -> Path:
         return self.path / "lock"
 

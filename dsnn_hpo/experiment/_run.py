@@ -23,9 +23,10 @@ from dsnn_hpo.experiment._drive import Driver, Observer, check_not_hopeless, rep
 from dsnn_hpo.experiment._folder import RunFolder, default_folder, resume_line
 from dsnn_hpo.experiment._front import FrontMember, front_members
 from dsnn_hpo.experiment._mirror import default_store, open_run_mirror
+from dsnn_hpo.experiment._snapshot import Snapshots
 from dsnn_hpo.experiment.config import ExperimentConfig, config_of
 from dsnn_hpo.journal import Header, History, Journal, now
-from dsnn_hpo.optimizers import make_optimizer
+from dsnn_hpo.optimizers import can_be_pickled, make_optimizer
 from dsnn_hpo.tracking import MirrorStatus
 
 LIBRARIES = ("dsnn-hpo", "torch", "smac", "ConfigSpace", "optuna", "codecarbon", "mlflow", "numpy", "scikit-learn")
@@ -118,15 +119,21 @@ def _session(
     config = experiment.config
     with _stop_signals() as should_stop:
         mirror = open_run_mirror(config, folder, history.header)
-        optimizer = make_optimizer(config.optimizer, experiment.space, experiment.objectives, config.rungs, config.seed)
+        snapshots = Snapshots(folder, _versions()) if can_be_pickled(config.optimizer) else None
+        optimizer, n_known = snapshots.latest(history) if snapshots else (None, 0)
+        if optimizer is None:
+            optimizer = make_optimizer(
+                config.optimizer, experiment.space, experiment.objectives, config.rungs, config.seed
+            )
         target = Target(experiment.task(folder.path))
         executor = make_executor(config.execution, folder.path)
         workplace = Workplace(executor, target, folder.path.resolve(), config.execution.attempts)
-        driver = Driver(optimizer, workplace, opened, history, [mirror, *observers])
+        keep = snapshots.keep if snapshots else None
+        driver = Driver(optimizer, workplace, opened, history, [mirror, *observers], keep)
         timeout_s = MIRROR_TIMEOUT_INTERRUPTED_S
         try:
             if not history.finished:
-                replay(optimizer, history, should_stop)
+                replay(optimizer, history, should_stop, n_known)
                 _drive_to_the_end(driver, config, folder, should_stop)
             timeout_s = MIRROR_TIMEOUT_S
         finally:
@@ -176,6 +183,10 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{n: importlib.metadata.version(n) for n in LIBRARIES}}
+
+
 def _header(experiment: Experiment, folder: RunFolder) -> Header:
     config = experiment.config
     return Header(
@@ -186,7 +197,7 @@ def _header(experiment: Experiment, folder: RunFolder) -> Header:
         experiment_text=config.text,
         objectives=config.objectives,
         fidelity=config.rungs,
-        versions={"python": platform.python_version(), **{n: importlib.metadata.version(n) for n in LIBRARIES}},
+        versions=_versions(),
         folder=str(config.folder),
         store=default_store(folder),
         data_digest=experiment.dataset.digest,

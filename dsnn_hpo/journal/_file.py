@@ -221,7 +221,7 @@ def _event_from_json(record: dict[str, Any], trials: dict[int, Trial]) -> Event:
         same = trials.get(result.trial.id)
         return Told(replace(result, trial=same) if same == result.trial else result, at)
     if kind == "lost":
-        return Lost(trials[record["trial"]], *(record[name] for name in _LOST_FIELDS), at)
+        return Lost(trials[record["trial"]], time=at, **{name: record[name] for name in _LOST_FIELDS})
     if kind in ("started", "resumed", "interrupted", "failed", "finished"):
         return Mark(kind, at, str(record["reason"]))
     raise ValueError(f"unknown event {kind!r}")

@@ -20,9 +20,15 @@ __all__ = [
     "Plan",
     "RandomConfig",
     "SmacConfig",
+    "can_be_pickled",
     "make_optimizer",
     "plan",
 ]
+
+
+def can_be_pickled(config: OptimizerConfig) -> bool:
+    """Returns whether an optimizer of this engine is itself again after pickling; SMAC's holds files and threads."""
+    return not isinstance(config, SmacConfig)
 
 
 def make_optimizer(
