@@ -6,11 +6,12 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from dsnn_hpo.experiment import ExperimentConfig, front_members, start
+from dsnn_hpo.experiment import ExperimentConfig, front_members, read_run, start
 
 EXPERIMENT = """\
 name: tiny
@@ -43,7 +44,8 @@ def finished(file):
 def test_help_lists_the_commands():
     ended = dsnn_hpo("--help")
     assert ended.returncode == 0
-    assert re.findall(r"│ (\w+) ", ended.stdout)[:6] == ["run", "resume", "check", "front", "ui", "schema"]
+    commands = ["run", "resume", "check", "status", "logs", "front", "ui", "schema"]
+    assert re.findall(r"│ (\w+) ", ended.stdout)[: len(commands)] == commands
 
 
 @pytest.mark.parametrize("command", ["--help", "run --help", "schema"])
@@ -138,3 +140,78 @@ def test_ui_without_a_run(tmp_path):
     ended = dsnn_hpo("ui", cwd=tmp_path)
     assert ended.returncode == 2
     assert "no run below runs/" in ended.stderr
+
+
+def test_status_of_a_finished_run(finished):
+    ended = dsnn_hpo("status", finished.folder.path)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[0] == "tiny: finished"
+    assert "8 completed, 0 in flight" in ended.stdout
+    assert "100% of the budget" in ended.stdout
+    assert "go on:" not in ended.stdout
+    told = json.loads(dsnn_hpo("status", finished.folder.path, "--json").stdout)
+    assert (told["state"], told["n_completed"], told["running"]) == ("finished", 8, [])
+
+
+def test_status_from_another_terminal_while_a_run_goes_on_and_after_it_was_killed(file, tmp_path):
+    experiment = tmp_path / "long.yaml"
+    experiment.write_text(EXPERIMENT.replace("trials: 8", "trials: 1000"))
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "dsnn_hpo", "run", str(experiment), "--out", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as driver:
+        deadline = time.monotonic() + 120
+        while not (folder / "progress").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        told = json.loads(dsnn_hpo("status", folder, "--json").stdout)
+        driver.kill()
+    assert (told["state"], told["driver"], told["go_on"]) == ("running", str(driver.pid), "")
+    (trial,) = told["running"]
+    assert (trial["attempt"], trial["log"]) == (1, f"logs/{trial['id']:05d}.log")
+    ended = dsnn_hpo("status", folder)
+    assert ended.stdout.splitlines()[0] == "tiny: killed"
+    assert f"go on:   dsnn-hpo resume {folder}" in ended.stdout
+
+
+def test_logs_of_a_trial(finished):
+    ended = dsnn_hpo("logs", finished.folder.path, 3)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("== 00003-1 ")
+
+
+def test_logs_of_a_trial_that_is_not_there(finished):
+    ended = dsnn_hpo("logs", finished.folder.path, 99)
+    assert ended.returncode == 2
+    assert "has no trial 99; its trials are 0 to 7" in ended.stderr
+
+
+def test_the_log_of_a_failed_trial_has_the_traceback_and_the_front_says_why(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        """
+from torch import nn
+
+def network(input_shape, n_classes, width=8):
+    if width > 8:
+        raise RuntimeError("too wide for me")
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, n_classes))
+"""
+    )
+    (tmp_path / "space.yaml").write_text(
+        """
+name: widths
+hyperparameters:
+  - {name: lr, type: uniform_float, lower: 0.01, upper: 0.1}
+  - {name: width, type: uniform_int, lower: 7, upper: 10, default_value: 8}
+"""
+    )
+    text = EXPERIMENT.replace("model: cnn", "model: mine:network").replace(
+        "search_space: dsnn", "search_space: space.yaml"
+    )
+    (tmp_path / "own.yaml").write_text(f"{text}optimizer: random\n")
+    ended = dsnn_hpo("run", "own.yaml", "--out", "run", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    (failed, *_) = (r for r in read_run(tmp_path / "run").results if not r.values)
+    assert re.search(r"failed \(exception\), the last one trial \d+: RuntimeError: too wide for me", ended.stdout)
+    assert "RuntimeError: too wide for me" in failed.log_tail
+    log = dsnn_hpo("logs", "run", failed.trial.id, cwd=tmp_path).stdout
+    assert "Traceback" in log
+    assert 'mine.py", line 6, in network' in log
