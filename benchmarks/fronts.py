@@ -2,8 +2,9 @@
 
     python benchmarks/fronts.py RUN_DIR RUN_DIR [--png FILE] [--json FILE]
 
-Both runs have the same objectives, two of them. The hypervolume is that of the front at the highest fidelity, as a share
-of the box between the worst and the best value of either run's results there.
+Both runs have the same objectives, two of them. They are compared after the same number of epochs, that of the run that trained
+fewer: machines are not equally fast all day. The hypervolume is that of the front at the highest fidelity, as a share of
+the box between the worst and the best value of either run's results there.
 """
 
 from __future__ import annotations
@@ -19,10 +20,25 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dsnn_hpo import pareto
-from dsnn_hpo.journal import History, read
+from dsnn_hpo.journal import History, Told, read
 from dsnn_hpo.report import epochs
 
 COLOURS = ("#c8102e", "#1769aa")
+
+
+def n_epochs(history: History) -> int:
+    """Returns the epochs trained in all results."""
+    return sum(result.n_epochs for result in history.results)
+
+
+def cut(history: History, most: int) -> History:
+    """Returns the run as it was before it had trained more than so many epochs."""
+    n_trained = 0
+    for n_events, event in enumerate(history.events):
+        n_trained += event.result.n_epochs if isinstance(event, Told) else 0
+        if n_trained > most:
+            return History(history.header, tuple(history.events[:n_events]))
+    return history
 
 
 def comparison(histories: Sequence[History]) -> dict[str, Any]:
@@ -41,7 +57,7 @@ def comparison(histories: Sequence[History]) -> dict[str, Any]:
         {
             "name": history.header.name,
             "n_results": len(history.results),
-            "n_epochs": sum(r.n_epochs for r in history.results),
+            "n_epochs": n_epochs(history),
             "running_s": round(history.running_s),
             "front": members.tolist(),
             "hypervolume": round(pareto.hypervolume(members, worst) / box, 4),
@@ -87,6 +103,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
     arguments = parser.parse_args()
     histories = [read(run / "journal.jsonl") for run in arguments.runs]
+    fewest = min(n_epochs(history) for history in histories)
+    histories = [cut(history, fewest) for history in histories]
     found = comparison(histories)
     for run in found["runs"]:
         print(
