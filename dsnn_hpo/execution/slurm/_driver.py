@@ -23,7 +23,8 @@ job=$SLURM_JOB_ID
 time_is_up=
 told_to_end=
 trap 'time_is_up=1; kill -TERM "$driver" 2>/dev/null' USR1
-trap 'told_to_end=1; kill -TERM "$driver" 2>/dev/null' TERM
+# The driver gets this signal from SLURM too; a second one would end it at once.
+trap 'told_to_end=1' TERM
 {command} &
 driver=$!
 wait "$driver"

@@ -15,6 +15,7 @@ from dsnn_hpo.execution import Job, SlurmConfig, check_execution
 from dsnn_hpo.execution.slurm import SlurmExecutor, _executor
 from dsnn_hpo.execution.slurm._commands import Queue, SlurmSilentError
 from tests.execution import jobs
+from tests.execution.slurm.cluster import started
 
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 90
@@ -146,6 +147,7 @@ def test_what_a_killed_driver_left_is_ended_or_used(slurm_cluster, make, tmp_pat
         from dsnn_hpo.execution import Job, SlurmConfig
         from dsnn_hpo.execution.slurm import SlurmExecutor, _executor
         from tests.execution import jobs
+from tests.execution.slurm.cluster import started
         folder = Path({str(tmp_path)!r})
         executor = SlurmExecutor(SlurmConfig(kind="slurm", workers=2), folder / "run")
         # It must not see the result any more.
@@ -229,6 +231,25 @@ def test_without_slurm_s_commands_the_error_names_them(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ClusterError, match=r"not found on this machine: sbatch, srun"):
         check_execution(SlurmConfig(kind="slurm"))
+
+
+@pytest.mark.slow
+def test_where_there_is_accounting_it_says_what_became_of_a_job_that_vanished(tmp_path, monkeypatch):
+    with started(with_accounting=True) as cluster:
+        executor = SlurmExecutor(SlurmConfig(kind="slurm", workers=2), tmp_path)
+        try:
+            cancelled = executor.submit(Job("0-1", jobs.checkpointing, tmp_path, tmp_path / "log"))
+            job, _ = begun_on(cluster, tmp_path)
+            left = executor.submit(Job("1-1", jobs.leave, 3, tmp_path / "log"))
+            wait_until(lambda: cluster.jobs() == [job])
+            cluster.command("scancel", job)
+            wait_until(lambda: "CANCELLED" in cluster.command("sacct", "-n", "-X", "-j", job, "-o", "State"))
+            monkeypatch.setattr(Queue, "rows", lambda queue: {})
+            for future, reason in ((cancelled, "was cancelled"), (left, "exit code 3")):
+                with pytest.raises(WorkerLostError, match=reason):
+                    future.result(PATIENCE_S)
+        finally:
+            executor.close()
 
 
 @pytest.mark.slow
