@@ -110,7 +110,7 @@ Word: TypeAlias = Annotated[str, StringConstraints(pattern=r"^\S+$", max_length=
 SbatchValue: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[^\n]*$")] | bool | int | float
 # What the program needs to know of its jobs, it must have said itself.
 OWN_SBATCH_OPTIONS = frozenset(
-    {"array", "error", "job-name", "open-mode", "output", "requeue", "signal", "time", "wrap"}
+    {"array", "error", "job-name", "ntasks", "open-mode", "output", "requeue", "signal", "time", "wrap"}
 )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 TIMEOUT_S = 60.0
 FIELDS = "JobArrayID:|,State:|,exit_code:|,TimeUsed:|,NodeList:|,Reason:|"
 N_FIELDS = 6
+_OVER = re.compile(r"invalid job id|already complet", re.IGNORECASE)
 FINAL_STATES = frozenset(
     {
         "BOOT_FAIL",
@@ -82,8 +83,13 @@ class Queue:
 
 
 def cancel(ids: Iterable[str]) -> None:
-    """Ends these jobs; raises SlurmSilentError."""
-    command(["scancel", *ids])
+    """Ends these jobs; that some are over, or unknown, is no fault. Raises SlurmSilentError."""
+    try:
+        command(["scancel", *ids])
+    except SlurmSilentError as error:
+        complaints = str(error).splitlines()
+        if not all(_OVER.search(complaint) for complaint in complaints):
+            raise
 
 
 def ended(ids: Iterable[str]) -> dict[str, Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -72,13 +73,13 @@ class SlurmExecutor:
         self._config = config
         self._files = JobFiles(folder)
         self._queue = Queue(job_name(folder))
+        # Processes end a moment after their results are there; when that was, by the monotonic clock.
+        self._done_at: dict[str, float] = {}
         self._kept = self._end_leftovers()
         self._submitter = Submitter(config, job_name(folder), self._files)
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Job, Future[Any], float]] = deque()
         self._submitted: dict[str, _Submitted] = {}
-        # Their processes end a moment after their results are there; when, by the monotonic clock.
-        self._done_at: dict[str, float] = {}
         self._closed = threading.Event()
         self._interrupted = False
         self._asked_to_stop = False
@@ -135,8 +136,8 @@ class SlurmExecutor:
         while not self._closed.wait(TICK_S):
             try:
                 self._step()
-            except OSError:
-                # The folder cannot be reached or written to; it will.
+            except (OSError, SlurmSilentError):
+                # The folder or SLURM cannot be reached; they will.
                 continue
             except Exception as error:  # noqa: BLE001 - would leave the driver waiting for ever
                 self._fail_all(error)
@@ -203,19 +204,27 @@ class SlurmExecutor:
             self._submit_at = time.monotonic() + MAX_SUBMIT_RETRY_S
 
     def _take_result(self, slurm_id: str) -> None:
-        submitted = self._submitted.pop(slurm_id)
-        self._done_at[slurm_id] = time.monotonic()
+        outcome: Outcome | None = None
+        error: Exception | None
         try:
             outcome = self._files.outcome(slurm_id)
-        except Exception as error:  # noqa: BLE001 - handed on to whoever asks for the result
+            error = outcome.error
+        except OSError:
+            # It is read again at the next step.
+            raise
+        except Exception as fault:  # noqa: BLE001 - handed on to whoever asks for the result
+            error = fault if isinstance(fault, DsnnHpoError) else DsnnHpoError(f"its result cannot be read: {fault}")
+        submitted = self._submitted.pop(slurm_id)
+        self._done_at[slurm_id] = time.monotonic()
+        if outcome is None:
             self._keep_errors(submitted.job, self._files.errors(slurm_id))
-            submitted.future.set_exception(error if isinstance(error, DsnnHpoError) else DsnnHpoError(str(error)))
-        else:
-            if outcome.error is None:
-                submitted.future.set_result(outcome.result)
-            else:
-                submitted.future.set_exception(outcome.error)
         self._files.forget(slurm_id)
+        if submitted.future.done():
+            return
+        if error is not None:
+            submitted.future.set_exception(error)
+        else:
+            submitted.future.set_result(outcome.result if outcome else None)
 
     def _poll(self) -> None:
         """Asks SLURM once for all jobs."""
@@ -284,16 +293,17 @@ class SlurmExecutor:
             error: Exception = End(slurm_id, known.get(slurm_id), errors).error(self._config)
             if self._interrupted and isinstance(error, WorkerLostError):
                 error = TrialInterruptedError(f"it was told to stop, and then {error}")
+            self._files.forget(slurm_id)
             if not submitted.future.done():
                 submitted.future.set_exception(error)
-            self._files.forget(slurm_id)
 
     def _keep_errors(self, job: Job, errors: str) -> None:
         """Adds what the job printed, besides its trial, to the trial's log."""
         if errors.strip():
-            job.log.parent.mkdir(parents=True, exist_ok=True)
-            with job.log.open("a", encoding="utf-8") as log:
-                log.write(f"{errors.strip()}\n")
+            with contextlib.suppress(OSError):
+                job.log.parent.mkdir(parents=True, exist_ok=True)
+                with job.log.open("a", encoding="utf-8") as log:
+                    log.write(f"{errors.strip()}\n")
 
     def _fail_all(self, error: Exception) -> None:
         with self._lock:
@@ -338,12 +348,14 @@ class SlurmExecutor:
     def _cancel_until_gone(self, patience_s: float) -> int:
         """Returns how many of the run's jobs are left, ``patience_s`` from now at the latest; raises SlurmSilentError."""
         deadline = time.monotonic() + patience_s
-        while n_left := sum(not row.is_over for row in self._rows_patiently(deadline).values()):
-            if time.monotonic() > deadline:
-                return n_left
-            self._queue.cancel_all()
+        while True:
+            left = {row.id for row in self._rows_patiently(deadline).values() if not row.is_over}
+            if not left or time.monotonic() > deadline:
+                return len(left)
+            # Those whose results are there are about to end by themselves.
+            if not left <= self._done_at.keys() or deadline - time.monotonic() < patience_s / 2:
+                self._queue.cancel_all()
             time.sleep(MIN_POLL_S)
-        return 0
 
     def _rows_patiently(self, deadline: float) -> dict[str, Row]:
         while True:

@@ -38,7 +38,7 @@ def job_name(folder: Path) -> str:
 
 def sbatch_options(config: SlurmConfig) -> dict[str, Any]:
     """Returns the options of sbatch for the job of a trial, but for those that have to do with time."""
-    options: dict[str, Any] = {"cpus-per-task": config.cpus, "requeue": True, **whose(config)}
+    options: dict[str, Any] = {"ntasks": 1, "cpus-per-task": config.cpus, "requeue": True, **whose(config)}
     if config.constraint is not None:
         options["constraint"] = config.constraint
     if config.memory_gb is not None:

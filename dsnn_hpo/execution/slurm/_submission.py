@@ -39,8 +39,8 @@ class Submitter:
             time=config.job_time_min,
             signal_delay_s=checkpoint_time_s(config.job_time_min),
             setup=[*config.setup, f"export OMP_NUM_THREADS={threads} MKL_NUM_THREADS={threads}"],
-            # A step has one CPU unless it asks for more.
-            srun_args=[f"--cpus-per-task={config.cpus}"],
+            # A step has one CPU unless it asks for more, and then as many tasks as there is room for unless it asks for one.
+            srun_args=["--ntasks=1", f"--cpus-per-task={config.cpus}"],
             array_parallelism=config.workers,
             additional_parameters=self._options,
             wckey=None,
