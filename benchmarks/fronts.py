@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from dsnn_hpo import pareto
 from dsnn_hpo.journal import History, Told, read
@@ -88,6 +89,9 @@ def picture(histories: Sequence[History], path: Path) -> None:
         members = sorted((r.values[x.name], r.values[y.name]) for r in history.front())
         axes.step(*zip(*members, strict=True), where="post", color=colour, marker="o", label=history.header.name)
     axes.set(xscale="log", xlabel=f"{x.name} [{x.unit}]", ylabel=f"validation {y.name}")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_title(f"Two fronts at {epochs(histories[0].front_fidelity)}", loc="left")
     axes.legend(frameon=False)
     axes.grid(color="#e9edf2")
