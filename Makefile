@@ -9,7 +9,7 @@ BUILT := $(VENV)/.built
 # The library that `make sanitize` tests: a build folder of its own, never the installed one.
 SANITIZED := build/sanitized
 
-.PHONY: demo test test-slow lint bench kernels sanitize clean
+.PHONY: demo test test-slow chaos lint bench kernels sanitize clean
 
 demo: $(BUILT)
 	$(BIN)/dsnn-hpo run experiments/digits.yaml
@@ -21,6 +21,10 @@ test: $(BUILT)
 test-slow: $(BUILT)
 	bash tests/system_packages.sh
 	$(BIN)/python -m pytest -m slow
+
+# A search that faults strike, ten minutes of them, against one that nothing disturbs.
+chaos: $(BUILT)
+	$(BIN)/python -m tests.chaos.chaos
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -35,6 +39,7 @@ bench: $(BUILT)
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/gpu.py
 	$(BIN)/python benchmarks/driver.py
+	$(BIN)/python benchmarks/driver.py --growth
 
 # The kernels' tests, which try each instruction set that the processor has, under AddressSanitizer and
 # UndefinedBehaviorSanitizer. What Python leaks at its end is not the kernels'.
