@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,7 +146,7 @@ def test_places_that_cannot_run_trials_are_refused(connect, monkeypatch, wrong, 
     here = _remote.place(Path())
     monkeypatch.setattr(_executor, "_remote", SimpleNamespace(**{**vars(_remote), "place": Look(wrong, here)}))
     with pytest.raises(ExperimentError, match=message):
-        connect()
+        connect()(jobs.square, 3)
 
 
 class Look:
@@ -164,10 +165,17 @@ class Look:
 
 def test_without_the_run_s_folder_nothing_begins(connect, tmp_path):
     submit = connect()
+    submit(jobs.square, 2).result(PATIENCE_S)
     for folder in (tmp_path / "jobs").iterdir():
-        folder.rmdir()
+        shutil.rmtree(folder)
     with pytest.raises(WorkerLostError, match="cannot write into the run folder"):
         submit(jobs.square, 3).result(PATIENCE_S)
+
+
+def test_without_jobs_nothing_is_asked_for(tmp_path):
+    executor = DaskExecutor(DaskConfig(kind="dask", address="tcp://127.0.0.1:9"), tmp_path)
+    executor.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_left_behind_in_the_run_s_folder(tmp_path):
@@ -183,14 +191,14 @@ def test_a_wrong_address_is_an_error_soon(connect, monkeypatch):
     with pytest.raises(
         ExperimentError, match=r"execution\.address: no Dask scheduler answered at tcp://127\.0\.0\.1:9 "
     ):
-        connect("tcp://127.0.0.1:9")
+        connect("tcp://127.0.0.1:9")(jobs.square, 3)
     assert time.monotonic() - started < 30
 
 
 def test_a_scheduler_without_workers_is_warned_of(connect, scheduler):
+    submit = connect(scheduler.address)
     with pytest.warns(DsnnHpoWarning, match="has no workers yet"):
-        submit = connect(scheduler.address)
-    waiting = submit(jobs.square, 3)
+        waiting = submit(jobs.square, 3)
     scheduler.add_workers(1)
     assert waiting.result(PATIENCE_S) == 9
 
@@ -267,7 +275,7 @@ def test_a_wrong_section_is_refused(section, message):
     [
         ({"memory": "1GB", "que": "main"}, "SLURMJob says: .*unexpected keyword argument 'que'"),
         ({}, "how much cores and memory"),
-        ({"memory": "1GB", "security": False}, r"execution\.cluster\.security is not yours to set"),
+        ({"memory": "1GB", "security": False}, r"cluster\.security is not yours to set"),
         ({"memory": "1GB", "processes": 2}, "3 workers cannot be divided into jobs of 2"),
     ],
 )

@@ -106,11 +106,11 @@ def test_a_cancelled_job_loses_its_trial_and_is_replaced(make, slurm_cluster, tm
 
 def test_a_job_cancelled_before_its_worker_joined_is_replaced(make, slurm_cluster, monkeypatch):
     monkeypatch.setattr(_tend, "TEND_EVERY_S", 1.0)
-    submit = make(job_script_prologue=["sleep 5"])
+    waiting = make(job_script_prologue=["sleep 5"])(jobs.square, 3)
     wait_until(slurm_cluster.running)
     [job] = slurm_cluster.running()
     slurm_cluster.command("scancel", job)
-    assert submit(jobs.square, 3).result(PATIENCE_S) == 9
+    assert waiting.result(PATIENCE_S) == 9
 
 
 def test_jobs_that_end_at_once_end_the_run(make, tmp_path, monkeypatch):
@@ -124,9 +124,9 @@ def test_jobs_that_end_at_once_end_the_run(make, tmp_path, monkeypatch):
 
 def test_a_refused_job_is_an_error_at_once(make):
     with pytest.raises(ExperimentError, match="could be submitted: sbatch: error: invalid partition specified: nosuch"):
-        make(queue="nosuch")
+        make(queue="nosuch")(jobs.square, 3)
     with pytest.raises(ExperimentError, match="'eth9' is not a valid network interface"):
-        make(interface="eth9")
+        make(interface="eth9")(jobs.square, 3)
 
 
 def test_a_job_refused_later_is_asked_for_again(make, slurm_cluster, monkeypatch, tmp_path):

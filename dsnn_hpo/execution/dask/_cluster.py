@@ -29,17 +29,17 @@ def check_cluster(config: ClusterConfig, n_workers: int) -> None:
     """Returns nothing; raises ExperimentError if dask-jobqueue does not take the options, without asking for a job."""
     if n_workers % config.processes:
         raise ExperimentError(
-            f"execution: {n_workers} workers cannot be divided into jobs of {config.processes} (cluster.processes)"
+            f"{n_workers} workers cannot be divided into jobs of {config.processes} (cluster.processes)"
         )
     for name in OURS:
         if name in config.options:
-            raise ExperimentError(f"execution.cluster.{name} is not yours to set: leave it out")
+            raise ExperimentError(f"cluster.{name} is not yours to set: leave it out")
     job_class = _cluster_class(config).job_cls
     options = {k: v for k, v in config.options.items() if k != "scheduler_options"}
     try:
         job_class(scheduler="tls://127.0.0.1:1", name="check", **{**options, **_worker_options(config, Path())})
     except (TypeError, ValueError) as error:
-        raise ExperimentError(f"execution.cluster: dask-jobqueue's {job_class.__name__} says: {error}") from error
+        raise ExperimentError(f"cluster: dask-jobqueue's {job_class.__name__} says: {error}") from error
 
 
 async def open_cluster(config: ClusterConfig, n_workers: int, folder: Path) -> SpecCluster:

@@ -44,9 +44,6 @@ class DaskExecutor:
     Args:
         config: where the scheduler is, or what to ask of the cluster that is to be made.
         folder: the run folder; the driver and all workers must see it.
-
-    Raises:
-        ExperimentError: there is no such scheduler, or its workers cannot run trials; or the cluster cannot be made.
     """
 
     def __init__(self, config: DaskConfig, folder: Path) -> None:
@@ -61,20 +58,12 @@ class DaskExecutor:
         self._client: Client | None = None
         self._cluster: SpecCluster | None = None
         self._tending: asyncio.Task[None] | None = None
+        self._is_open = False
         self._given_up = ""
         self._interrupting: concurrent.futures.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="dsnn-hpo-dask", daemon=True)
         self._thread.start()
-        # Those of drivers that were killed. This one has the run folder to itself.
-        for left in begun.parent.glob("dask-*/"):
-            shutil.rmtree(left, ignore_errors=True)
-        begun.mkdir(parents=True)
-        try:
-            self._soon(self._open()).result()
-        except BaseException:
-            self.close()
-            raise
 
     def _soon(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         if self._loop is None:
@@ -83,8 +72,13 @@ class DaskExecutor:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     async def _open(self) -> None:
+        begun = self._session.begun
+        # Those of drivers that were killed. This one has the run folder to itself.
+        for left in begun.parent.glob("dask-*/"):
+            shutil.rmtree(left, ignore_errors=True)
+        begun.mkdir(parents=True)
         if self._config.cluster is not None:
-            self._cluster = await open_cluster(self._config.cluster, self._config.workers, self._session.begun)
+            self._cluster = await open_cluster(self._config.cluster, self._config.workers, begun)
             lists_jobs = self._config.cluster.type == "slurm"
             self._tending = asyncio.ensure_future(tend(self._cluster, lists_jobs, self._give_up))
         try:
@@ -142,10 +136,17 @@ class DaskExecutor:
     def submit(self, job: Job) -> Future[Any]:
         """Returns the future result of the job; see ``Executor`` for what it fails with.
 
-        Raises DsnnHpoError if the scheduler has been away for too long.
+        The first job opens the connection, or the cluster: a finished run needs neither.
+
+        Raises:
+            ExperimentError: there is no such scheduler, or its workers cannot run trials; or the cluster cannot be made.
+            DsnnHpoError: the scheduler has been away for too long, or the jobs of the cluster end at once.
         """
         if self._given_up:
             raise DsnnHpoError(self._given_up)
+        if not self._is_open:
+            self._soon(self._open()).result()
+            self._is_open = True
         future: Future[Any] = Future()
         self._soon(self._begin(job, future)).result()
         return future
