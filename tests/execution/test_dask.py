@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -14,7 +15,9 @@ from types import SimpleNamespace
 import distributed
 import pydantic
 import pytest
+import yaml
 
+from dsnn_hpo import journal
 from dsnn_hpo.errors import (
     DsnnHpoError,
     DsnnHpoWarning,
@@ -27,6 +30,7 @@ from dsnn_hpo.execution import DaskConfig, Job
 from dsnn_hpo.execution.dask import DaskExecutor, _executor, _remote, check_cluster
 from tests.execution import jobs
 from tests.execution.dask_scheduler import ROOT, DaskScheduler, shared_scheduler
+from tests.experiment.conftest import EXPERIMENT, start_cli
 
 PATIENCE_S = 120
 
@@ -285,7 +289,60 @@ def test_wrong_options_of_a_cluster_are_refused_before_anything_is_asked_for(opt
         check_cluster(config.cluster, config.workers)
 
 
+def test_importing_dask_jobqueue_leaves_signals_alone():
+    code = """if True:
+        import signal, threading
+        from dsnn_hpo.execution import DaskConfig
+        from dsnn_hpo.execution.dask import check_cluster
+        before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+        config = DaskConfig(kind="dask", cluster={"type": "slurm", "interface": "lo", "memory": "1GB"})
+        thread = threading.Thread(target=check_cluster, args=(config.cluster, 1))
+        thread.start()
+        thread.join()
+        check_cluster(config.cluster, 1)
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+        assert signal.signal(signal.SIGINT, before[0]) is before[0]
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not done.stderr
+
+
 def test_threads_are_a_job_s_cores_divided_among_its_workers():
     cluster = {"type": "slurm", "interface": "lo", "cores": 8, "processes": 2}
     assert DaskConfig(kind="dask", workers=2, cluster=cluster).threads_per_worker == 4
     assert DaskConfig(kind="dask", address="tcp://a:1").threads_per_worker == 1
+
+
+@pytest.mark.timeout(400)
+def test_a_search_that_is_interrupted_keeps_its_checkpoints_and_goes_on(tmp_path):
+    changes = {
+        "execution": {"kind": "dask", "workers": 2, "address": shared_scheduler().address},
+        "optimizer": "random",
+        "fidelity": {"min_epochs": 1, "max_epochs": 60},
+        "budget": {"trials": 2},
+    }
+    file, folder = tmp_path / "experiment.yaml", tmp_path / "run"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(EXPERIMENT), **changes}))
+    with start_cli("run", file, "--out", folder) as driver:
+        while len(kept := progress(folder)) < 2 or min(kept) < 1:
+            assert driver.poll() is None, driver.communicate()
+            time.sleep(0.1)
+        interrupted_at = time.monotonic()
+        driver.send_signal(signal.SIGINT)
+        _, err = driver.communicate(timeout=60)
+    assert driver.returncode == 130, err
+    assert time.monotonic() - interrupted_at < 30
+    assert "Traceback" not in err
+    assert f"dsnn-hpo resume {folder}" in err
+    kept = progress(folder)
+    with start_cli("resume", folder) as driver:
+        _, err = driver.communicate(timeout=300)
+    assert driver.returncode == 0, err
+    results = journal.read(folder / "journal.jsonl").results
+    assert [result.n_epochs for result in results] == [60, 60]
+    assert min(kept) > 0
+
+
+def progress(folder):
+    """Returns how many epochs of each trial are kept."""
+    return [json.loads(path.read_text())["n_epochs"] for path in sorted(folder.glob("progress/*.json"))]

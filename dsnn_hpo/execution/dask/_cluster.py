@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import dask_jobqueue
 from distributed import Security, Status
 from distributed.deploy.spec import SpecCluster
 
@@ -110,7 +111,21 @@ def forget_unsubmitted(cluster: SpecCluster) -> int:
 
 
 def _cluster_class(config: ClusterConfig) -> Any:
+    with _signals_as_they_are():
+        import dask_jobqueue
     return getattr(dask_jobqueue, CLASSES[config.type])
+
+
+@contextmanager
+def _signals_as_they_are() -> Iterator[None]:
+    """Keeps dask-jobqueue, as it is imported, from making Ctrl-C end the process at once, with exit code 0."""
+    real = signal.signal
+    # Putting the handlers back would not do: in other threads than the main one, the import would fail.
+    setattr(signal, "signal", lambda *_: None)  # noqa: B010 - mypy takes no assignment to a function
+    try:
+        yield
+    finally:
+        setattr(signal, "signal", real)  # noqa: B010
 
 
 def _worker_options(config: ClusterConfig, folder: Path) -> Mapping[str, Any]:
