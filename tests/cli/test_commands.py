@@ -212,7 +212,9 @@ hyperparameters:
     (failed, *_) = (r for r in read_run(tmp_path / "run").results if not r.values)
     # The lines are broken to the terminal's width.
     said = " ".join(ended.stdout.split())
-    assert re.search(r"3 failed \(exception\), the last one trial \d+: model .* built: RuntimeError: too wide for me", said)
+    assert re.search(
+        r"3 failed \(exception\), the last one trial \d+: model .* built: RuntimeError: too wide for me", said
+    )
     assert "RuntimeError: too wide for me" in failed.log_tail
     log = dsnn_hpo("logs", "run", failed.trial.id, cwd=tmp_path).stdout
     assert "Traceback" in log
