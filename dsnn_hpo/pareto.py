@@ -22,14 +22,13 @@ def non_dominated(losses: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         losses: shape (n, m), smaller is better.
     """
     points = _as_points(losses)
+    if points.shape[1] <= 2 or not len(points):
+        return _non_dominated_of_two(points)
     mask = np.zeros(len(points), dtype=np.bool_)
-    if not len(points):
-        return mask
     # In lexicographic order no row is dominated by a later one, so that each is compared with the front so far only.
-    order = np.lexsort(points.T[::-1])
     front = np.empty_like(points)
     n_front = 0
-    for index in order:
+    for index in np.lexsort(points.T[::-1]):
         point = points[index]
         no_worse = (front[:n_front] <= point).all(axis=1)
         if (no_worse & (front[:n_front] < point).any(axis=1)).any():
@@ -37,6 +36,22 @@ def non_dominated(losses: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         front[n_front] = point
         n_front += 1
         mask[index] = True
+    return mask
+
+
+def _non_dominated_of_two(points: Losses) -> npt.NDArray[np.bool_]:
+    """Returns the same of two objectives or one, by sorting."""
+    mask = np.zeros(len(points), dtype=np.bool_)
+    if not len(points):
+        return mask
+    first, second = points[:, 0], points[:, -1]
+    order = np.lexsort((second, first))
+    x, y = first[order], second[order]
+    best = np.minimum.accumulate(y)
+    # Better in the second objective than all before, which are no worse in the first one; or equal to one that is.
+    better = np.concatenate([[True], y[1:] < best[:-1]])
+    leader = np.maximum.accumulate(np.where(better, np.arange(len(y)), 0))
+    mask[order] = better | ((x == x[leader]) & (y == y[leader]))
     return mask
 
 
@@ -74,6 +89,8 @@ def _swept_volume(points: Losses, limit: Losses) -> float:
         return float(limit[0] - points.min())
     points = points[np.argsort(points[:, -1], kind="stable")]
     depths = np.diff(points[:, -1], append=limit[-1])
+    if points.shape[1] == 2:
+        return float(depths @ (limit[0] - np.minimum.accumulate(points[:, 0])))
     volume = 0.0
     for n_included, depth in enumerate(depths, start=1):
         if depth > 0:

@@ -147,7 +147,7 @@ def test_changed_data_are_not_mixed_into_an_old_run(tmp_path):
     assert front_members(resume(folder).history)
     images[0, 0, 0] ^= 1
     np.savez(tmp_path / "data.npz", x=images, y=labels)
-    with pytest.raises(journal.JournalError, match="the data set npz has changed"):
+    with pytest.raises(JournalError, match="the data set npz has changed"):
         resume(folder)
 
 
