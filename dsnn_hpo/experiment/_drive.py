@@ -39,7 +39,7 @@ class Driver:
         journal: where asked, lost and told go.
         history: what the journal held when it was opened.
         observers: are shown the history after each event.
-        keep: is given the optimizer and the history that it knows, every ``KEEP_EVERY_N_EVENTS`` events.
+        keep: is given the optimizer and the history that it knows, every ``KEEP_EVERY_N_EVENTS`` events or more.
     """
 
     def __init__(
@@ -99,7 +99,9 @@ class Driver:
             self._take_what_ended(left_s)
 
     def _keep_optimizer(self) -> None:
-        if self._keep is not None and len(self._history.events) - self._n_kept >= KEEP_EVERY_N_EVENTS:
+        # It costs more the more it knows.
+        due = self._n_kept + max(KEEP_EVERY_N_EVENTS, self._n_kept // 8)
+        if self._keep is not None and len(self._history.events) >= due:
             self._keep(self._optimizer, self._history)
             self._n_kept = len(self._history.events)
 
