@@ -27,18 +27,13 @@ from dsnn_hpo.report import epochs
 COLOURS = ("#c8102e", "#1769aa")
 
 
-def n_epochs(history: History) -> int:
-    """Returns the epochs trained in all results."""
-    return sum(result.n_epochs for result in history.results)
-
-
 def cut(history: History, most: int) -> History:
     """Returns the run as it was before it had trained more than so many epochs."""
     n_trained = 0
     for n_events, event in enumerate(history.events):
         n_trained += event.result.n_epochs if isinstance(event, Told) else 0
         if n_trained > most:
-            return History(history.header, tuple(history.events[:n_events]))
+            return History(history.header, history.events[:n_events])
     return history
 
 
@@ -58,7 +53,7 @@ def comparison(histories: Sequence[History]) -> dict[str, Any]:
         {
             "name": history.header.name,
             "n_results": len(history.results),
-            "n_epochs": n_epochs(history),
+            "n_epochs": history.n_epochs,
             "running_s": round(history.running_s),
             "front": members.tolist(),
             "hypervolume": round(pareto.hypervolume(members, worst) / box, 4),
@@ -107,7 +102,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
     arguments = parser.parse_args()
     histories = [read(run / "journal.jsonl") for run in arguments.runs]
-    fewest = min(n_epochs(history) for history in histories)
+    fewest = min(history.n_epochs for history in histories)
     histories = [cut(history, fewest) for history in histories]
     found = comparison(histories)
     for run in found["runs"]:

@@ -5,11 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dsnn_hpo.evaluation._config import TaskConfig
+from dsnn_hpo.evaluation._progress import Progress, progress_path, read_progress
 
 if TYPE_CHECKING:
     from dsnn_hpo.evaluation._evaluate import Target, Task, add_import_paths, evaluate, output_shape
 
-__all__ = ["Target", "Task", "TaskConfig", "add_import_paths", "evaluate", "output_shape"]
+__all__ = [
+    "Progress",
+    "Target",
+    "Task",
+    "TaskConfig",
+    "add_import_paths",
+    "evaluate",
+    "output_shape",
+    "progress_path",
+    "read_progress",
+]
 
 
 def __getattr__(name: str) -> Any:

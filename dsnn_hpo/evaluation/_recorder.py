@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +10,7 @@ from pathlib import Path
 
 from dsnn_hpo.energy import Meter
 from dsnn_hpo.errors import TrialInterruptedError
+from dsnn_hpo.evaluation._progress import Progress, progress_path
 from dsnn_hpo.training import Checkpoint, load_checkpoint
 from dsnn_hpo.trial import Trial
 
@@ -32,7 +31,7 @@ class Recorder:
     ) -> None:
         self._trial = trial
         self._checkpoints = checkpoint_folder(folder, trial)
-        self._progress = folder / "progress" / f"{trial.id:05d}.json"
+        self._progress = progress_path(folder, trial)
         self._meter = meter
         self._should_stop = should_stop
         self._kept_at = time.monotonic()
@@ -90,12 +89,7 @@ class Recorder:
         return checkpoint
 
     def _report(self) -> None:
-        """Writes how far the trial is, for whoever watches, and for the bill of an attempt that is lost."""
-        self._progress.parent.mkdir(parents=True, exist_ok=True)
-        aside = self._progress.with_name(f".{self._progress.name}.{os.getpid()}.tmp")
-        record = {"n_epochs": self.n_epochs, "energy_j": self.energy_j, "epoch": self.first_epoch + self.n_epochs}
-        aside.write_text(json.dumps(record), encoding="utf-8")
-        aside.replace(self._progress)
+        Progress(self.n_epochs, self.energy_j, self.first_epoch + self.n_epochs).write(self._progress)
 
 
 def checkpoint_folder(folder: Path, trial: Trial) -> Path:

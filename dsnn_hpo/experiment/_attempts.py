@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -18,6 +17,7 @@ from dsnn_hpo.errors import (
     WorkerError,
     WorkerLostError,
 )
+from dsnn_hpo.evaluation import progress_path, read_progress
 from dsnn_hpo.execution import Executor, Job, ShouldStop
 from dsnn_hpo.trial import FailureCause, Result, Trial, TrialState
 
@@ -95,7 +95,7 @@ class Workplace:
         return replace(result, log=str(log), log_tail=tail)
 
     def _failed(self, attempt: Attempt, cause: FailureCause, error: str, ran_s: float | None = None) -> Result:
-        n_epochs, energy_j = self._kept(attempt.trial)
+        kept = read_progress(self.folder, attempt.trial)
         seconds = time.monotonic() - attempt.started if ran_s is None else ran_s
         return Result(
             attempt.trial,
@@ -103,17 +103,9 @@ class Workplace:
             error=error,
             cause=cause,
             seconds=seconds,
-            n_epochs=n_epochs,
-            energy_j=energy_j,
+            n_epochs=kept.n_epochs,
+            energy_j=kept.energy_j,
         )
-
-    def _kept(self, trial: Trial) -> tuple[int, float]:
-        """Returns epochs and joules of what the trial's checkpoints hold, all attempts together."""
-        try:
-            record = json.loads((self.folder / progress_path(trial)).read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            return 0, 0.0
-        return int(record["n_epochs"]), float(record["energy_j"])
 
     def _seconds_for_nothing(self, attempt: Attempt, error: WorkerError) -> float:
         """Returns the seconds since the attempt's last checkpoint, or since it began."""
@@ -122,7 +114,7 @@ class Workplace:
             # The rest it waited, e.g. in a cluster's queue.
             since_submitted = min(since_submitted, error.ran_s)
         try:
-            since_kept = time.time() - (self.folder / progress_path(attempt.trial)).stat().st_mtime
+            since_kept = time.time() - progress_path(self.folder, attempt.trial).stat().st_mtime
         except FileNotFoundError:
             return since_submitted
         # The file may be of an earlier attempt, and the wall clock may have been set.
@@ -132,11 +124,6 @@ class Workplace:
 def log_path(trial: Trial) -> Path:
     """Returns where the log of a trial is, relative to the run folder."""
     return Path("logs") / f"{trial.id:05d}.log"
-
-
-def progress_path(trial: Trial) -> Path:
-    """Returns where a trial tells how far it is, relative to the run folder."""
-    return Path("progress") / f"{trial.id:05d}.json"
 
 
 def last_lines(path: Path) -> str:

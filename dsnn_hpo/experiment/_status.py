@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from dsnn_hpo.errors import InputError
-from dsnn_hpo.experiment._attempts import log_path, progress_path
+from dsnn_hpo.evaluation import read_progress
+from dsnn_hpo.experiment._attempts import log_path
 from dsnn_hpo.experiment._drive import spent
 from dsnn_hpo.experiment._folder import RunFolder, read_run, resume_line
 from dsnn_hpo.experiment.config import config_of
@@ -113,8 +113,5 @@ def _ended(history: History) -> tuple[str, str]:
 
 def _of(waiting: InFlight, folder: Path) -> TrialStatus:
     trial = waiting.trial
-    try:
-        epoch = int(json.loads((folder / progress_path(trial)).read_text(encoding="utf-8"))["epoch"])
-    except FileNotFoundError:
-        epoch = 0
+    epoch = read_progress(folder, trial).epoch
     return TrialStatus(trial.id, waiting.n_lost + 1, epoch, trial.fidelity, str(log_path(trial)))
