@@ -118,7 +118,6 @@ def _session(
 ) -> Outcome:
     config = experiment.config
     with _stop_signals() as should_stop:
-        mirror = open_run_mirror(config, folder, history.header)
         snapshots = Snapshots(folder, _versions()) if can_be_pickled(config.optimizer) else None
         optimizer, n_known = snapshots.latest(history) if snapshots else (None, 0)
         if optimizer is None:
@@ -127,6 +126,8 @@ def _session(
             )
         target = Target(experiment.task(folder.path))
         executor = make_executor(config.execution, folder.path)
+        # Last of all: nothing between here and the `try` below fails and leaves its thread behind.
+        mirror = open_run_mirror(config, folder, history.header)
         workplace = Workplace(executor, target, folder.path.resolve(), config.execution.attempts)
         keep = snapshots.keep if snapshots else None
         driver = Driver(optimizer, workplace, opened, history, [mirror, *observers], keep)

@@ -28,7 +28,7 @@ class RunningHypervolume:
         self._objectives = objectives
         self._first: list[Result] = []
         self._fidelity = 0
-        self._losses: dict[str, pareto.Losses] = {}
+        self._front: pareto.Losses = np.empty((0, len(objectives)))
         self._reference: pareto.Losses | None = None
         self._box = 0.0
         self.n_epochs = 0
@@ -40,7 +40,7 @@ class RunningHypervolume:
         if result.state is not TrialState.COMPLETED:
             return
         if result.trial.fidelity > self._fidelity:
-            self._fidelity, self._losses = result.trial.fidelity, {}
+            self._fidelity, self._front = result.trial.fidelity, self._front[:0]
         news = result.trial.fidelity == self._fidelity and self._takes(result)
         if self._reference is None:
             self._first.append(result)
@@ -49,11 +49,12 @@ class RunningHypervolume:
             self._measure()
 
     def _takes(self, result: Result) -> bool:
-        """Returns whether a result at the highest fidelity may raise the hypervolume, and keeps it."""
+        """Returns whether a result at the highest fidelity joins the front there, and keeps it."""
         losses = pareto.losses_of([result], self._objectives)[0]
-        dominated = any((known <= losses).all() for known in self._losses.values())
-        self._losses[result.trial.key] = losses
-        return not dominated
+        if (self._front <= losses).all(axis=1).any():
+            return False
+        self._front = np.vstack([self._front[~(losses <= self._front).all(axis=1)], losses])
+        return True
 
     def _fix_reference(self) -> None:
         self._reference = pareto.reference_point(self._first, self._objectives)
@@ -64,8 +65,7 @@ class RunningHypervolume:
 
     def _measure(self) -> None:
         assert self._reference is not None
-        points = np.stack(list(self._losses.values()))
-        volume = pareto.hypervolume(points, self._reference) / self._box
+        volume = pareto.hypervolume(self._front, self._reference) / self._box
         self.value = max(self.value or 0.0, volume)
 
 
