@@ -2,23 +2,27 @@
 
 With scope ``machine`` CodeCarbon reads the processor's counters (RAPL) where they exist; otherwise, and with scope
 ``process``, the processor's figure is an estimate from processor time and rated power. Memory is always a model, and
-graphics cards are read (NVML) as whole devices in either scope. ``Energy.method`` says which for each.
+graphics cards are read (NVML) as whole devices in either scope. ``Energy.provenance`` says which for each.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import logging
+import os
+import platform
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from dsnn_hpo.energy._config import EnergyConfig
 from dsnn_hpo.energy._meter import Energy
 from dsnn_hpo.errors import ExperimentError, one_of
+from dsnn_hpo.trial import Provenance
 
 J_PER_KWH = 3.6e6
 _MEASURED_MODES = frozenset({"intel_rapl", "windows_emi", "intel_power_gadget"})
-_SCOPES = {"process": "share of this process", "machine": "whole machine"}
 
 
 class CodeCarbonMeter:
@@ -52,22 +56,40 @@ class CodeCarbonMeter:
             value_j=data.energy_consumed * J_PER_KWH,
             co2_g=data.emissions * 1000.0,
             seconds=data.duration,
-            method=self._method(),
+            provenance=self._provenance(),
         )
 
-    def _method(self) -> str:
-        return "; ".join(sorted(_source(part, self._scope) for part in _internal(self._tracker, "_hardware")))
+    def _provenance(self) -> Provenance:
+        parts = sorted(_source(part) for part in _internal(self._tracker, "_hardware"))
+        return Provenance(
+            ", ".join(f"{kind}: {source}" for kind, source, _ in parts),
+            "measured" if all(is_measured for *_, is_measured in parts) else "estimated",
+            self._scope,
+            hardware_name(),
+        )
 
 
-def _source(hardware: Any, scope: str) -> str:
-    """Returns e.g. ``"cpu: cpu_load (estimated, share of this process)"``."""
+def _source(hardware: Any) -> tuple[str, str, bool]:
+    """Returns a part's kind, where its figure comes from, and whether it is measured: ``("cpu", "cpu_load", False)``."""
     kind = type(hardware).__name__
     if kind == "RAM":
-        return f"ram: model (estimated, {_SCOPES[scope]})"
+        return "ram", "model", False
     if kind != "CPU":
-        return f"{kind.lower()}: counter (measured, whole device)"
-    mode = _internal(hardware, "_mode")
-    return f"cpu: {mode} ({'measured, whole machine' if mode in _MEASURED_MODES else f'estimated, {_SCOPES[scope]}'})"
+        return kind.lower(), "nvml", True
+    mode = str(_internal(hardware, "_mode"))
+    return "cpu", mode, mode in _MEASURED_MODES
+
+
+@lru_cache(maxsize=1)
+def hardware_name() -> str:
+    """Returns the processor's name and number of cores that this process may use."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    return f"{name}, {len(os.sched_getaffinity(0))} cores"
 
 
 def _internal(owner: Any, name: str) -> Any:

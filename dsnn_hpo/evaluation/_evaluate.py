@@ -26,7 +26,7 @@ from dsnn_hpo.evaluation._settings import Settings, settings_of
 from dsnn_hpo.models import build_model
 from dsnn_hpo.operators import convert_, packed_size_bytes
 from dsnn_hpo.training import Checkpoint, error_rate, train
-from dsnn_hpo.trial import Config, FailureCause, Result, Trial, TrialState
+from dsnn_hpo.trial import Config, FailureCause, Provenance, Result, Trial, TrialState
 
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE})
 
@@ -124,7 +124,7 @@ class _Evaluation:
         settings = settings_of(trial, task.config, task.max_epochs)
         data = _prepared(task.config, task.folder)
         meter = CodeCarbonMeter(task.energy)
-        method = _warm_up(meter)
+        how = _warm_up(meter)
         network = _build_network(settings, task, data, trial.seed)
         checkpoint = self._trained(network, settings, data, meter)
         values = {
@@ -133,12 +133,12 @@ class _Evaluation:
             "train_energy_j": checkpoint.train_energy_j,
             "co2_g": checkpoint.co2_g,
         }
-        provenance = dict.fromkeys(("train_energy_j", "co2_g"), method)
+        provenance = dict.fromkeys(("train_energy_j", "co2_g"), how)
         test_batch_size = settings.training.test_batch_size
         if "inference_energy_j" in task.objectives:
             inference = measure_inference_energy(network, data, test_batch_size, meter, task.energy.window_s)
             values["inference_energy_j"] = inference.energy_j
-            provenance["inference_energy_j"] = inference.method
+            provenance["inference_energy_j"] = inference.provenance
         if "latency_ms" in task.objectives:
             values["latency_ms"] = measure_latency_ms(network, data)
         test_values = {}
@@ -200,17 +200,17 @@ def _build_network(settings: Settings, task: Task, data: PreparedData, seed: int
     return convert_(network, choose, from_trained=False)
 
 
-def _warm_up(meter: Meter) -> str:
+def _warm_up(meter: Meter) -> Provenance:
     """Returns how the meter obtains its figures.
 
     Finds the sensors and loads what a first optimizer step loads, a second or two that no training is to be charged.
     """
     meter.begin()
-    method = meter.end().method
+    how = meter.end().provenance
     parameter = nn.Parameter(torch.zeros(1))
     parameter.grad = torch.zeros(1)
     torch.optim.Adam([parameter]).step()
-    return method
+    return how
 
 
 def _prepared(config: TaskConfig, folder: Path) -> PreparedData:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dsnn_hpo.data import PreparedData, batches
 from dsnn_hpo.energy import Meter
 from dsnn_hpo.errors import TrialError
+from dsnn_hpo.trial import Provenance
 
 MAX_PREPARED_BYTES = 256 * 2**20
 N_LATENCY_RUNS = 50
@@ -23,7 +24,7 @@ class InferenceEnergy:
 
     energy_j: float
     seconds: float
-    method: str
+    provenance: Provenance
 
 
 @torch.inference_mode()
@@ -51,9 +52,9 @@ def measure_inference_energy(
     finally:
         energy = meter.end()
     if not energy.value_j > 0:
-        raise TrialError(f"the energy meter read {energy.value_j} J over {energy.seconds:.1f} s ({energy.method})")
+        raise TrialError(f"the energy meter read {energy.value_j} J over {energy.seconds:.1f} s, {energy.provenance}")
     per_thousand = energy.value_j / (n_passes * n_samples_a_pass) * 1000.0
-    return InferenceEnergy(per_thousand, energy.seconds, energy.method)
+    return InferenceEnergy(per_thousand, energy.seconds, energy.provenance)
 
 
 @torch.inference_mode()

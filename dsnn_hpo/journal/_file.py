@@ -18,7 +18,7 @@ from dsnn_hpo.journal._events import Asked, Event, Header, Lost, Mark, Told
 from dsnn_hpo.journal._history import History
 from dsnn_hpo.trial import Fidelity, Trial, result_from_json, to_json, trial_from_json
 
-FORMAT = 1
+FORMAT = 2
 RETRY_S = 600.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 _STARTED_AT, _STARTED = time.time(), time.monotonic()

@@ -48,7 +48,7 @@ def front_table(history: History, n_hyperparameters: int = 6) -> FrontTable:
         longest = epochs(history.header.fidelity.max_epochs)
         notes.append(f"No trial of {longest} has completed: these are not the final figures, and they are not tested.")
     notes += _failures(history)
-    notes += [f"Energy: {method}." for method in sorted({m for r in members for m in r.provenance.values()})]
+    notes += [f"Energy: {how}." for how in sorted({str(p) for r in members for p in r.provenance.values()})]
     if n_more := len(names) - len(shared) - len(shown):
         notes.append(f"{n_more} more {'hyperparameter differs' if n_more == 1 else 'hyperparameters differ'}.")
     return FrontTable(_summary(history, members), header, rows, tuple(notes))

@@ -174,7 +174,7 @@ class Records:
             "pareto": "true" if member else "false",
         }
         for one in told:
-            tags |= {f"measured_by.{_name(name)}": _short(how) for name, how in one.result.provenance.items()}
+            tags |= {f"measured_by.{_name(name)}": _short(str(how)) for name, how in one.result.provenance.items()}
         failures = [t.result for t in told if t.result.error]
         if failures:
             last = failures[-1]

@@ -14,6 +14,9 @@ from dsnn_hpo.energy import CodeCarbonMeter, Energy, EnergyConfig
 from dsnn_hpo.errors import TrialError
 from dsnn_hpo.evaluation import _inference
 from dsnn_hpo.evaluation._inference import measure_inference_energy, measure_latency_ms
+from dsnn_hpo.trial import Provenance
+
+KNOWN = Provenance("known", "measured", "machine", "a bench")
 
 
 class KnownMeter:
@@ -28,7 +31,7 @@ class KnownMeter:
 
     def end(self):
         self.events.append("end")
-        return Energy(self.joules, co2_g=0.0, seconds=9.0, method="known")
+        return Energy(self.joules, co2_g=0.0, seconds=9.0, provenance=KNOWN)
 
 
 class Counting(nn.Module):
@@ -82,7 +85,7 @@ def test_known_joules_give_the_exact_figure(data):
     n_measured = sum(network.batches) - 130
     assert n_measured % 130 == 0
     assert measured.energy_j == pytest.approx(6.5 / n_measured * 1000, rel=1e-12)
-    assert (measured.seconds, measured.method) == (9.0, "known")
+    assert (measured.seconds, measured.provenance) == (9.0, KNOWN)
     assert network.modes == {False}
 
 
@@ -122,7 +125,7 @@ def test_a_much_bigger_network_costs_more(data):
 
 @pytest.mark.parametrize("joules", [0.0, -1.0, float("nan")])
 def test_a_meter_that_reads_nothing_fails_the_trial(data, joules):
-    with pytest.raises(TrialError, match=r"read (0\.0|-1\.0|nan) J over 9\.0 s \(known\)"):
+    with pytest.raises(TrialError, match=r"read (0\.0|-1\.0|nan) J over 9\.0 s, measured \(known; whole machine; a bench\)"):
         measure_inference_energy(Counting(), data, 64, KnownMeter(joules), 0.01)
 
 

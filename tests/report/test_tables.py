@@ -8,7 +8,7 @@ import pytest
 from dsnn_hpo import pareto
 from dsnn_hpo.journal import History, Told
 from dsnn_hpo.report import front_json, front_markdown, front_rows, front_table
-from dsnn_hpo.trial import Result
+from dsnn_hpo.trial import Provenance, Result
 from tests.report.synthetic import history, prefix
 
 
@@ -98,15 +98,18 @@ def test_failed_trials_are_counted_but_never_members():
     assert all(isinstance(m, Result) and m.values for m in run.front())
 
 
+RAPL = Provenance("cpu: rapl", "measured", "machine", "a CPU, 2 cores")
+
+
 def test_notes_say_how_energy_was_obtained():
     whole = history(9)
     events = [
-        replace(e, result=replace(e.result, provenance={"inference_energy_j": "cpu: rapl (measured)"}))
+        replace(e, result=replace(e.result, provenance={"inference_energy_j": RAPL}))
         if isinstance(e, Told) and e.result.values
         else e
         for e in whole.events
     ]
-    assert "Energy: cpu: rapl (measured)." in front_table(History(whole.header, events)).notes
+    assert f"Energy: {RAPL}." in front_table(History(whole.header, events)).notes
     assert not any(note.startswith("Energy") for note in front_table(whole).notes)
 
 

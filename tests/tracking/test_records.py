@@ -4,6 +4,7 @@ import pytest
 
 from dsnn_hpo.journal import History, Mark
 from dsnn_hpo.tracking._records import FRONT_COLOUR, Records
+from dsnn_hpo.trial import Provenance
 from tests.report.synthetic import header, history, prefix
 
 
@@ -114,8 +115,7 @@ def test_times_are_the_journal_s():
 def test_how_energy_was_obtained_is_tagged():
     whole = history(9)
     told = whole.events[-2]
-    measured = replace(
-        told, result=replace(told.result, provenance={"inference_energy_j": "cpu: cpu_load (estimated)"})
-    )
+    how = Provenance("cpu: cpu_load", "estimated", "process", "a CPU")
+    measured = replace(told, result=replace(told.result, provenance={"inference_energy_j": how}))
     records = _of(History(whole.header, (*whole.events[:-2], measured, whole.events[-1])))
-    assert records.child(told.result.trial.key).tags["measured_by.inference_energy_j"] == "cpu: cpu_load (estimated)"
+    assert records.child(told.result.trial.key).tags["measured_by.inference_energy_j"] == str(how)
