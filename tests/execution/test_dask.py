@@ -319,7 +319,8 @@ def test_a_search_that_is_interrupted_keeps_its_checkpoints_and_goes_on(tmp_path
     changes = {
         "execution": {"kind": "dask", "workers": 2, "address": shared_scheduler().address},
         "optimizer": "random",
-        "fidelity": {"min_epochs": 1, "max_epochs": 300},
+        # A checkpoint is kept every ten seconds; the search must last much longer.
+        "fidelity": {"min_epochs": 1, "max_epochs": 1500},
         "budget": {"trials": 2},
     }
     file, folder = tmp_path / "experiment.yaml", tmp_path / "run"
@@ -337,10 +338,10 @@ def test_a_search_that_is_interrupted_keeps_its_checkpoints_and_goes_on(tmp_path
     assert f"dsnn-hpo resume {folder}" in err
     kept = progress(folder)
     with start_cli("resume", folder) as driver:
-        _, err = driver.communicate(timeout=300)
+        _, err = driver.communicate(timeout=400)
     assert driver.returncode == 0, err
     results = journal.read(folder / "journal.jsonl").results
-    assert [result.n_epochs for result in results] == [300, 300]
+    assert [result.n_epochs for result in results] == [1500, 1500]
     assert min(kept) > 0
 
 
