@@ -1,7 +1,7 @@
 """Bytes that a convolution moves on an array of processing elements which keeps rows of the filter where they are.
 
 The row-stationary dataflow and its accounting by levels (DRAM, shared buffer, array, registers) are those of Chen, Emer
-and Sze, "Eyeriss", ISCA 2016 (section V, eq. 3 and 4), with sizes and costs as in ShiftAddNAS (You et al., ICML 2022).
+and Sze, "Eyeriss", ISCA 2016, with sizes and costs as in ShiftAddNAS (You et al., ICML 2022).
 
 An element holds a filter's row, one input row and a row of sums. A set of ``kernel height x output rows`` elements
 computes one filter over one channel for as many output rows; the array holds several such sets, and what does not fit is
