@@ -34,10 +34,33 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
         o.name: o
         for o in (
             Objective("error", "minimize", "1", "share of misclassified validation samples, 0 to 1"),
-            Objective("inference_energy_j", "minimize", "J/1000 samples", "energy to classify 1,000 samples"),
+            Objective(
+                "inference_energy_j",
+                "minimize",
+                "J/1000 samples",
+                "energy to classify 1,000 samples on the compiled executor, which is what would be deployed",
+            ),
+            Objective(
+                "emulation_energy_j",
+                "minimize",
+                "J/1000 samples",
+                "energy to classify 1,000 samples with the float network that learns, which emulates shifts and sums",
+            ),
+            Objective(
+                "hardware_energy_uj",
+                "minimize",
+                "uJ/sample",
+                "modelled energy of one inference on a target: operations and bytes times a table, accumulation included",
+            ),
             Objective("train_energy_j", "minimize", "J", "energy of training, all rungs of the configuration"),
             Objective("model_size_bytes", "minimize", "B", "parameters packed at their real bit widths"),
-            Objective("latency_ms", "minimize", "ms", "median time to classify one sample (batch size 1)"),
+            Objective(
+                "latency_ms", "minimize", "ms", "median time to classify one sample on the executor (batch size 1)"
+            ),
+            Objective("latency_p95_ms", "minimize", "ms", "95th percentile of the same"),
+            Objective(
+                "samples_per_s", "maximize", "1/s", "samples classified in a second on the executor, in whole batches"
+            ),
             Objective("co2_g", "minimize", "g CO2eq", "emissions of training, all rungs of the configuration"),
         )
     }
@@ -146,7 +169,8 @@ class Result:
 
     ``values`` are measured on the validation split and guide the search; ``test_values`` are reported and never
     seen by an optimizer. ``n_epochs`` counts the epochs trained for this result alone (a continued configuration
-    does not pay again for earlier rungs); ``provenance`` says how figures were obtained. ``log`` is the path of the
+    does not pay again for earlier rungs), and ``energy_j`` is that of training them; ``measuring_energy_j`` that of
+    measuring the values. ``provenance`` says how figures were obtained. ``log`` is the path of the
     trial's log, relative to the run folder; of a failed trial, ``log_tail`` holds its last lines.
     """
 
@@ -159,6 +183,7 @@ class Result:
     curve: tuple[Epoch, ...] = ()
     n_epochs: int = 0
     energy_j: float = 0.0
+    measuring_energy_j: float = 0.0
     provenance: Mapping[str, Provenance] = field(default_factory=dict)
     cause: FailureCause | None = None
     log: str = ""
@@ -189,6 +214,7 @@ def to_json(value: Trial | Result) -> dict[str, Any]:
         "curve": [[e.number, e.train_loss, e.validation_error, e.lr, e.seconds] for e in value.curve],
         "n_epochs": value.n_epochs,
         "energy_j": value.energy_j,
+        "measuring_energy_j": value.measuring_energy_j,
         "provenance": {name: asdict(how) for name, how in value.provenance.items()},
         "cause": value.cause,
         "log": value.log,

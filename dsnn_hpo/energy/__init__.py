@@ -2,6 +2,6 @@
 
 from dsnn_hpo.energy._config import EnergyConfig
 from dsnn_hpo.energy._meter import Energy, Meter
-from dsnn_hpo.energy.codecarbon import CodeCarbonMeter, check_country
+from dsnn_hpo.energy.codecarbon import CodeCarbonMeter, check_country, hardware_name
 
-__all__ = ["CodeCarbonMeter", "Energy", "EnergyConfig", "Meter", "check_country"]
+__all__ = ["CodeCarbonMeter", "Energy", "EnergyConfig", "Meter", "check_country", "hardware_name"]

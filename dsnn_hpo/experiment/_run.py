@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dsnn_hpo import report
 from dsnn_hpo.errors import JournalError, RunInterruptedError
-from dsnn_hpo.evaluation import Target
+from dsnn_hpo.evaluation import MeasureAgain, Target
 from dsnn_hpo.execution import make_executor
 from dsnn_hpo.experiment._attempts import Workplace
 from dsnn_hpo.experiment._build import Experiment, build
@@ -23,6 +23,7 @@ from dsnn_hpo.experiment._drive import Driver, Observer, check_not_hopeless, rep
 from dsnn_hpo.experiment._folder import RunFolder, default_folder, resume_line
 from dsnn_hpo.experiment._front import FrontMember, front_members
 from dsnn_hpo.experiment._mirror import default_store, open_run_mirror
+from dsnn_hpo.experiment._remeasure import Remeasurement
 from dsnn_hpo.experiment._snapshot import Snapshots
 from dsnn_hpo.experiment.config import ExperimentConfig, config_of
 from dsnn_hpo.journal import Header, History, Journal, now
@@ -135,7 +136,7 @@ def _session(
         try:
             if not history.finished:
                 replay(optimizer, history, should_stop, n_known)
-                _drive_to_the_end(driver, config, folder, should_stop)
+                _drive_to_the_end(driver, config, folder, should_stop, _remeasurement(experiment, workplace))
             timeout_s = MIRROR_TIMEOUT_S
         finally:
             executor.close()
@@ -146,20 +147,44 @@ def _session(
 
 
 def _drive_to_the_end(
-    driver: Driver, config: ExperimentConfig, folder: RunFolder, should_stop: Callable[[], bool]
+    driver: Driver,
+    config: ExperimentConfig,
+    folder: RunFolder,
+    should_stop: Callable[[], bool],
+    remeasurement: Remeasurement | None,
 ) -> None:
+    troubles: list[str] = []
     driver.mark("resumed" if driver.history.events else "started")
     try:
         driver.drive(config.budget, should_stop)
         if not should_stop():
             check_not_hopeless(driver.history)
+            if remeasurement is not None:
+                troubles = remeasurement.run(lambda: driver.history, driver.record, should_stop)
     except Exception as error:
         driver.mark("failed", f"{type(error).__name__}: {error}")
         raise
     if should_stop():
         driver.mark("interrupted")
         raise RunInterruptedError(f"interrupted; continue with: {resume_line(folder.path)}")
-    driver.mark("finished")
+    driver.mark("finished", "; ".join(troubles))
+
+
+def _remeasurement(experiment: Experiment, workplace: Workplace) -> Remeasurement | None:
+    """Returns how the front is measured again after the search, or None if it is not to be."""
+    config = experiment.config
+    if config.energy.final_repeats == 0:
+        return None
+    # Of one machine, only one measures at a time.
+    n_parallel = 1 if config.execution.kind == "local" else config.execution.workers
+    return Remeasurement(
+        workplace.executor,
+        MeasureAgain(experiment.task(workplace.folder)),
+        workplace.folder,
+        config.seed,
+        n_parallel,
+        workplace.max_attempts,
+    )
 
 
 @contextmanager

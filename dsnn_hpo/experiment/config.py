@@ -57,10 +57,19 @@ class BudgetConfig(BaseModel):
         strict=True, default=None, gt=0, le=1e9, description="seconds; trials that run when they are over are finished"
     )
 
+    energy_wh: float | None = Field(
+        strict=True,
+        default=None,
+        gt=0,
+        le=1e9,
+        description="watt-hours of the whole study: training, measuring and lost attempts; what runs when they are used "
+        "up is finished",
+    )
+
     @model_validator(mode="after")
     def _is_bounded(self) -> Self:
-        if self.trials is None and self.full_trainings is None and self.wall_time_s is None:
-            raise ValueError("give at least one of trials, full_trainings, wall_time_s")
+        if self.trials is None and self.full_trainings is None and self.wall_time_s is None and self.energy_wh is None:
+            raise ValueError("give at least one of trials, full_trainings, wall_time_s, energy_wh")
         return self
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dsnn_hpo.trial import Fidelity, Result, Trial
+from dsnn_hpo.trial import Fidelity, Provenance, Result, Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +71,32 @@ MarkName = Literal["started", "resumed", "interrupted", "failed", "finished"]
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """Figures of a completed trial were measured again, after the search; they take the place of those in its result.
+
+    Attributes:
+        trial: completed.
+        values: by name, objectives and ``float32_energy_j``, that of the float32 network of the same architecture.
+        provenance: of each, with its interval.
+        energy_j: spent on this measurement.
+        time: in seconds since the epoch.
+    """
+
+    trial: Trial
+    values: Mapping[str, float]
+    provenance: Mapping[str, Provenance]
+    energy_j: float
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
 class Mark:
-    """The driver started, resumed or stopped; ``reason`` says why."""
+    """The driver started, resumed or stopped; ``reason`` says why, ``energy_j`` what it used since it started or resumed."""
 
     name: MarkName
     time: float
     reason: str = ""
+    energy_j: float = 0.0
 
 
-Event = Asked | Lost | Told | Mark
+Event = Asked | Lost | Told | Measured | Mark

@@ -125,7 +125,9 @@ def test_a_much_bigger_network_costs_more(data):
 
 @pytest.mark.parametrize("joules", [0.0, -1.0, float("nan")])
 def test_a_meter_that_reads_nothing_fails_the_trial(data, joules):
-    with pytest.raises(TrialError, match=r"read (0\.0|-1\.0|nan) J over 9\.0 s, measured \(known; whole machine; a bench\)"):
+    with pytest.raises(
+        TrialError, match=r"read (0\.0|-1\.0|nan) J over 9\.0 s, measured \(known; whole machine; a bench\)"
+    ):
         measure_inference_energy(Counting(), data, 64, KnownMeter(joules), 0.01)
 
 

@@ -114,7 +114,7 @@ def test_every_hyperparameter_of_evaluation_changes_its_batches(
     sparks_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch, name: str, hyperparameter: str
 ) -> None:
     seen: set[int] = set()
-    build = _evaluate._build_network
+    build = _evaluate.build_network
 
     def spied(*arguments: Any, **keywords: Any) -> torch.nn.Module:
         network = build(*arguments, **keywords)
@@ -126,7 +126,7 @@ def test_every_hyperparameter_of_evaluation_changes_its_batches(
         network.register_forward_pre_hook(note)
         return network
 
-    monkeypatch.setattr(_evaluate, "_build_network", spied)
+    monkeypatch.setattr(_evaluate, "build_network", spied)
     config = base_config(name)
     sizes = []
     for folder, value in (("base", 500), ("changed", 600)):

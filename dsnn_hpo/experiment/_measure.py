@@ -1,0 +1,133 @@
+"""Measuring a finished front on this machine, whatever machine it was found on, without training anything."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from dsnn_hpo import pareto
+from dsnn_hpo.errors import InputError
+from dsnn_hpo.evaluation import MEASURED_FIGURES, Figures, measure_again
+from dsnn_hpo.experiment._build import build
+from dsnn_hpo.experiment._folder import RunFolder, read_run
+from dsnn_hpo.experiment._remeasure import worth_measuring
+from dsnn_hpo.experiment.config import config_of
+from dsnn_hpo.journal import History
+from dsnn_hpo.trial import OBJECTIVES, Objective, Provenance, Result
+
+
+@dataclass(frozen=True, slots=True)
+class Remeasured:
+    """A configuration of a run, measured here.
+
+    Attributes:
+        trial: its id.
+        there: the run's own figures, by name.
+        here: those of this machine.
+        provenance: how the latter were obtained.
+        ranks: by figure, the place among the configurations measured there and here, from 1, the best first.
+        on_front: whether it is on the front by the figures there and here.
+    """
+
+    trial: int
+    there: Mapping[str, float]
+    here: Mapping[str, float]
+    provenance: Mapping[str, Provenance]
+    ranks: Mapping[str, tuple[int, int]]
+    on_front: tuple[bool, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class RunMeasurement:
+    """What measuring a run here has shown: its configurations, and the file that holds all of it."""
+
+    objectives: tuple[str, ...]
+    members: tuple[Remeasured, ...]
+    file: Path
+
+    @property
+    def changed(self) -> tuple[Remeasured, ...]:
+        """Returns the configurations whose rank is another here, or that join or leave the front."""
+        return tuple(
+            m for m in self.members if m.on_front[0] != m.on_front[1] or any(a != b for a, b in m.ranks.values())
+        )
+
+
+def measure_run(
+    path: str | Path, *, country: str | None = None, show: Callable[[str], None] = lambda _: None
+) -> RunMeasurement:
+    """Returns the figures of a run's front, and of what is near it, on this machine, and writes them into its folder.
+
+    Args:
+        path: the run folder, with its checkpoints; its data set must be here, too.
+        country: whose electricity mix gives the grams of CO2 here; the experiment's own if None.
+        show: is told what is measured, a line each.
+
+    Raises:
+        InputError: the run searched for nothing that is measured, or has no front, no data here, or no checkpoints.
+        EnergyError: nothing can be measured here.
+    """
+    folder = RunFolder(Path(path))
+    history = read_run(folder.path)
+    config = config_of(history.header)
+    if country is not None:
+        config = config.model_copy(update={"energy": config.energy.model_copy(update={"country": country})})
+    names = [name for name in history.header.objectives if name in MEASURED_FIGURES]
+    if not names:
+        raise InputError(
+            f"{folder.path}: none of its objectives, {', '.join(history.header.objectives)}, is measured; those are "
+            f"{', '.join(sorted(MEASURED_FIGURES))}"
+        )
+    results = worth_measuring(history)
+    if not results:
+        raise InputError(f"{folder.path} has no front to measure: no trial has completed")
+    task = build(config, folder.space).task(folder.path)
+    order = list(results)
+    random.Random(time.time_ns()).shuffle(order)
+    fresh: dict[int, Figures] = {}
+    for number, result in enumerate(order, start=1):
+        show(f"measuring trial {result.trial.id} ({number} of {len(order)})")
+        fresh[result.trial.id] = measure_again(result.trial, task)
+    found = _compared(history, results, fresh, names)
+    file = _write(folder, history, found)
+    return RunMeasurement(history.header.objectives, tuple(found), file)
+
+
+def _compared(
+    history: History, results: Sequence[Result], fresh: Mapping[int, Figures], names: Sequence[str]
+) -> list[Remeasured]:
+    here = [replace(r, values={**r.values, **fresh[r.trial.id].values}) for r in results]
+    objectives = history.objectives
+    fronts = [pareto.non_dominated(pareto.losses_of(side, objectives)) for side in (results, here)]
+    places = {name: [_places(side, OBJECTIVES[name]) for side in (results, here)] for name in names}
+    return [
+        Remeasured(
+            trial=result.trial.id,
+            there={name: result.values[name] for name in history.header.objectives},
+            here={
+                **{name: here[i].values[name] for name in history.header.objectives},
+                **fresh[result.trial.id].values,
+            },
+            provenance=fresh[result.trial.id].provenance,
+            ranks={name: (places[name][0][i], places[name][1][i]) for name in names},
+            on_front=(bool(fronts[0][i]), bool(fronts[1][i])),
+        )
+        for i, result in enumerate(results)
+    ]
+
+
+def _places(results: Sequence[Result], objective: Objective) -> list[int]:
+    losses = [objective.loss(result.values[objective.name]) for result in results]
+    return [1 + sum(other < loss for other in losses) for loss in losses]
+
+
+def _write(folder: RunFolder, history: History, found: Sequence[Remeasured]) -> Path:
+    file = folder.path / "measured" / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
+    file.parent.mkdir(exist_ok=True)
+    content = {"run_id": history.header.run_id, "time": time.time(), "members": [asdict(m) for m in found]}
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return file
