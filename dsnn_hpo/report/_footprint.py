@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dsnn_hpo.journal import History, Lost, Mark
 from dsnn_hpo.report._hypervolume import hypervolume_series
-from dsnn_hpo.report._rows import readable
+from dsnn_hpo.report._words import readable
 from dsnn_hpo.trial import TrialState
 
 J_PER_WH = 3600.0

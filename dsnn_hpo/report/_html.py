@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dsnn_hpo.journal import History
 from dsnn_hpo.report._certainty import interval
 from dsnn_hpo.report._points import GREY, GRID, INK, RED, Points, left_to_right, points_of, subtitle
-from dsnn_hpo.report._rows import epochs, readable
+from dsnn_hpo.report._words import epochs, readable
 from dsnn_hpo.trial import Objective, Result
 
 if TYPE_CHECKING:

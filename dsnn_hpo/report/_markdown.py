@@ -12,7 +12,7 @@ from dsnn_hpo import pareto
 from dsnn_hpo.journal import History
 from dsnn_hpo.report._certainty import LIKELY, interval, mixtures, optimality, quality
 from dsnn_hpo.report._footprint import footprint_lines, footprint_of
-from dsnn_hpo.report._rows import epochs, label, readable
+from dsnn_hpo.report._words import epochs, label, readable
 from dsnn_hpo.trial import Objective, Result, Scalar
 
 _N_ENOUGH_TO_RANK = 8

@@ -10,7 +10,7 @@ from dsnn_hpo.journal import History
 from dsnn_hpo.report._certainty import interval
 from dsnn_hpo.report._hypervolume import hypervolume_series
 from dsnn_hpo.report._points import FAINT, GREY, GRID, INK, RED, Points, left_to_right, points_of, subtitle
-from dsnn_hpo.report._rows import epochs, readable
+from dsnn_hpo.report._words import epochs, readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dsnn_hpo import pareto
 from dsnn_hpo.journal import History
 from dsnn_hpo.report._certainty import mixtures, optimality, quality
-from dsnn_hpo.report._rows import epochs, label
+from dsnn_hpo.report._words import epochs, label
 from dsnn_hpo.trial import Objective, Result
 
 RED = "#c8102e"

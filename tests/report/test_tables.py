@@ -28,14 +28,17 @@ def test_rows_hold_the_front_with_every_figure_and_hyperparameter():
 def test_json_has_exactly_the_promised_shape():
     run = history(45)
     data = json.loads(json.dumps(front_json(run)))
-    assert list(data) == ["objectives", "members"]
+    assert list(data) == ["objectives", "members", "warnings", "footprint"]
     assert data["objectives"] == ["error", "inference_energy_j"]
-    assert all(list(m) == ["trial", "config", "values", "test_values"] for m in data["members"])
+    keys = ["trial", "config", "values", "test_values", "provenance", "p_optimal"]
+    assert all(list(m) == keys for m in data["members"])
     assert [m["values"] for m in data["members"]] == [dict(m.values) for m in run.front()]
 
 
 def test_json_of_an_empty_front():
-    assert front_json(prefix(history(), 1)) == {"objectives": ["error", "inference_energy_j"], "members": []}
+    empty = front_json(prefix(history(), 1))
+    assert (empty["objectives"], empty["members"], empty["warnings"]) == (["error", "inference_energy_j"], [], [])
+    assert empty["footprint"]["total_j"] == 0.0
 
 
 def _table(markdown: str) -> list[list[str]]:
@@ -109,8 +112,8 @@ def test_notes_say_how_energy_was_obtained():
         else e
         for e in whole.events
     ]
-    assert f"Energy: {RAPL}." in front_table(History(whole.header, events)).notes
-    assert not any(note.startswith("Energy") for note in front_table(whole).notes)
+    assert f"inference_energy_j: {RAPL}." in front_table(History(whole.header, events)).notes
+    assert not any(note.startswith("inference_energy_j") for note in front_table(whole).notes)
 
 
 def test_a_front_below_the_longest_training_says_so():
