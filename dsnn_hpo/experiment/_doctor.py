@@ -46,7 +46,7 @@ def _energy() -> Iterator[Finding]:
     found = survey()
     yield Finding("energy", "ok" if found.is_measured else "note", found.headline)
     yield from (Finding("energy", "ok" if sensor.measured else "note", str(sensor)) for sensor in found.sensors)
-    yield from (Finding("energy", "lack", lack.says, lack.mend) for lack in found.lacks)
+    yield from (Finding("energy", "lack", f"{lack.part}: {lack.what}", lack.mend) for lack in found.lacks)
 
 
 def _processor() -> Iterator[Finding]:
