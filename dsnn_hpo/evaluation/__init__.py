@@ -11,13 +11,13 @@ from dsnn_hpo.evaluation._progress import Progress, progress_path, read_progress
 if TYPE_CHECKING:
     from dsnn_hpo.evaluation._again import MeasureAgain, measure_again
     from dsnn_hpo.evaluation._evaluate import Target, evaluate
-    from dsnn_hpo.evaluation._figures import Figures
+    from dsnn_hpo.evaluation._figures import Figures, check_executor
     from dsnn_hpo.evaluation._network import Task, add_import_paths, output_shape
 
 # Imported at first use: reading an experiment file must not load torch.
 _LAZY = {
     **dict.fromkeys(("MeasureAgain", "measure_again"), "_again"),
-    "Figures": "_figures",
+    **dict.fromkeys(("Figures", "check_executor"), "_figures"),
     **dict.fromkeys(("Target", "evaluate"), "_evaluate"),
     **dict.fromkeys(("Task", "add_import_paths", "output_shape"), "_network"),
 }
@@ -36,6 +36,7 @@ __all__ = [
     "Task",
     "TaskConfig",
     "add_import_paths",
+    "check_executor",
     "evaluate",
     "measure_again",
     "output_shape",

@@ -16,9 +16,10 @@ from torch import nn
 
 from dsnn_hpo.data import PreparedData
 from dsnn_hpo.energy import Meter, make_meter, search_plan
-from dsnn_hpo.errors import DivergedError, DsnnHpoError, TrialInterruptedError, WorkerLostError
+from dsnn_hpo.errors import DivergedError, DsnnHpoError, InputError, TrialInterruptedError, WorkerLostError
 from dsnn_hpo.evaluation._figures import Bench
 from dsnn_hpo.evaluation._idle import idle_w
+from dsnn_hpo.evaluation._modelled import hardware_figure
 from dsnn_hpo.evaluation._network import Task, add_import_paths, build_network, prepared_data
 from dsnn_hpo.evaluation._recorder import Recorder, checkpoint_folder, latest_checkpoint
 from dsnn_hpo.evaluation._settings import Settings, settings_of
@@ -126,6 +127,10 @@ class _Evaluation:
         plan = search_plan(task.energy, idle_w(task.energy, meter))
         figures = Bench(data, test_batch_size, meter, plan).measured(network, task.objectives)
         self.measuring_energy_j = figures.spent_j
+        # As an objective it must be known; otherwise it is worth having where it can be had.
+        with contextlib.suppress(*(() if "hardware_energy_uj" in task.objectives else (InputError,))):
+            modelled_uj, provenance["hardware_energy_uj"] = hardware_figure(network, data.input_shape, task.energy)
+            values["hardware_energy_uj"] = modelled_uj
         test_values = {}
         if trial.fidelity == task.max_epochs:
             # Whatever happens on the test split must not reach the search.

@@ -8,10 +8,25 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from dsnn_hpo import kernels
 from dsnn_hpo.data import PreparedData
 from dsnn_hpo.energy import Measured, MeasuringPlan, Meter, hardware_name, measure, measuring_alone
+from dsnn_hpo.errors import InputError
 from dsnn_hpo.evaluation._inference import N_LATENCY_RUNS, Classify, Passes, deployed, measure_latency
 from dsnn_hpo.trial import Provenance
+
+EXECUTOR_FIGURES = frozenset({"inference_energy_j", "latency_ms", "latency_p95_ms", "samples_per_s"})
+"""Measured on the compiled executor."""
+
+
+def check_executor(objectives: Collection[str]) -> None:
+    """Checks that figures of the executor can be measured; raises InputError if its kernels are not compiled."""
+    wanted = sorted(EXECUTOR_FIGURES & set(objectives))
+    if wanted and kernels.isa() is None:
+        raise InputError(
+            f"{', '.join(wanted)}: measured on the compiled executor, and the kernels are not compiled here; compile them "
+            "(dsnn-hpo doctor says how), or take emulation_energy_j or hardware_energy_uj"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +71,10 @@ class Bench:
 
         Raises:
             FreezeError: a figure of the executor is asked for, and it cannot run the network.
+            InputError: the executor's kernels are not compiled.
             EnergyError: no energy was read, or other processes measured all the while.
         """
+        check_executor(objectives)
         asked = set(objectives)
         wants_energy = bool(asked & {"inference_energy_j", "samples_per_s"})
         wants_latency = bool(asked & {"latency_ms", "latency_p95_ms"})

@@ -13,8 +13,9 @@ import ConfigSpace
 from dsnn_hpo import kernels, models
 from dsnn_hpo.data import Dataset, Split, check_dataset, load_dataset, make_split, prepare
 from dsnn_hpo.energy import check_country
+from dsnn_hpo.energy.hardware import load_table
 from dsnn_hpo.errors import DsnnHpoError, ExperimentError, InputError, ModelError, one_of
-from dsnn_hpo.evaluation import Task, add_import_paths, output_shape
+from dsnn_hpo.evaluation import Task, add_import_paths, check_executor, output_shape
 from dsnn_hpo.execution import check_execution
 from dsnn_hpo.experiment.config import ExperimentConfig
 from dsnn_hpo.models import InputShape
@@ -44,7 +45,7 @@ class Experiment:
             config=config.task.model_copy(update={"path": config.data_path}),
             objectives=config.objectives,
             max_epochs=config.fidelity.max_epochs,
-            energy=config.energy,
+            energy=config.energy.model_copy(update={"hardware": config.hardware_table}),
             folder=folder.resolve(),
             n_threads=config.execution.threads_per_worker,
             import_paths=(str(config.folder),),
@@ -68,6 +69,10 @@ def build(config: ExperimentConfig, space_file: Path | None = None) -> Experimen
         check_country(config.energy.country)
     with _at(config, "energy.scope"):
         _check_scope(config)
+    with _at(config, "energy.hardware"):
+        load_table(config.hardware_table)
+    with _at(config, "objectives"):
+        check_executor(config.objectives)
     with _at(config, "execution"):
         check_execution(config.execution)
     with _at(config, "task.dataset"):

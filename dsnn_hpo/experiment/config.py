@@ -192,6 +192,13 @@ class ExperimentConfig(BaseModel):
         return None if path is None else (self._folder / os.path.expanduser(path)).resolve()  # noqa: PTH111 - never raises
 
     @property
+    def hardware_table(self) -> str:
+        """Returns the name of the table of costs, or the absolute path of the user's own."""
+        name = self.energy.hardware
+        is_path = Path(name).suffix or Path(name).name != name
+        return str((self._folder / os.path.expanduser(name)).resolve()) if is_path else name  # noqa: PTH111 - as above
+
+    @property
     def tracking_uri(self) -> str | None:
         """Returns MLflow's tracking URI, a SQLite file's path made absolute, or None for the default store."""
         uri = self.tracking.uri
