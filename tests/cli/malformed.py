@@ -88,6 +88,7 @@ MALFORMED: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "no workers": (GOOD + "execution: {workers: 0}\n", ("execution.workers", "0")),
     "negative seed": (GOOD + "seed: -1\n", ("seed", "-1")),
     "unknown country": (GOOD + "energy: {country: XYZ}\n", ("XYZ",)),
+    "idle of a process": (GOOD + "energy: {idle: subtract}\n", ("energy", "scope: machine")),
     "short window": (GOOD + "energy: {window_s: 0.1}\n", ("energy.window_s", "2")),
     "file store": (GOOD + "tracking: {uri: ./mlruns}\n", ("mlruns", "sqlite")),
     "unknown scheme": (GOOD + "tracking: {uri: 'ftp://host/x'}\n", ("ftp",)),

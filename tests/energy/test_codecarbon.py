@@ -85,7 +85,7 @@ def test_only_this_process_is_charged_in_process_scope():
     script = (
         "import subprocess, sys; "
         "p = subprocess.Popen([sys.executable, '-c', 'import time\\nwhile time.process_time() < 3: pass'], "
-        "start_new_session=True); print(p.pid)"
+        "start_new_session=True, stdout=subprocess.DEVNULL); print(p.pid)"
     )
     quiet = window(meter, time.sleep)
     neighbour = int(subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True).stdout)
@@ -255,7 +255,20 @@ def test_unknown_country_is_refused_with_those_near_by():
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("country", "de"), ("country", "Germany"), ("scope", "room"), ("window_s", 1.9), ("joules", 1)]
+    ("key", "value"),
+    [
+        ("country", "de"),
+        ("country", "Germany"),
+        ("scope", "room"),
+        ("window_s", 1.9),
+        ("joules", 1),
+        ("final_window_s", 4.9),
+        ("final_repeats", 2),
+        ("final_ci", 0.0),
+        ("final_ci", 5.0),
+        ("idle", "drop"),
+        ("ram", "all"),
+    ],
 )
 def test_impossible_settings_are_refused(key, value):
     with pytest.raises(ValidationError, match=key):
