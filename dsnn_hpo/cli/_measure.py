@@ -7,7 +7,7 @@ from rich.table import Table
 
 from dsnn_hpo.cli._console import console
 from dsnn_hpo.experiment import Remeasured, RunMeasurement
-from dsnn_hpo.report import readable
+from dsnn_hpo.report import readable, with_interval
 
 
 def print_measurement(found: RunMeasurement) -> None:
@@ -29,11 +29,9 @@ def print_measurement(found: RunMeasurement) -> None:
 
 
 def _cells(member: Remeasured, name: str) -> tuple[str, str, str]:
-    how = member.provenance[name]
-    interval = "" if how.ci95 is None else f" ± {readable(how.ci95)}"
     there, here = member.ranks[name]
     rank = str(here) if there == here else f"{there} → {here}"
-    return readable(member.there[name]), readable(member.here[name]) + interval, rank
+    return readable(member.there[name]), with_interval(member.here[name], member.provenance[name].ci95), rank
 
 
 def _front(member: Remeasured) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
@@ -84,15 +84,17 @@ class Bench:
                 found = self._energy("inference_energy_j", executor)
                 self._keep("samples_per_s", found.samples_per_s, _clocked(found.provenance.n_repeats))
                 if peer is not None:
-                    self._energy("float32_energy_j", peer.eval())
+                    # It is beside the point how sure this one is: one window.
+                    self._energy("float32_energy_j", peer.eval(), replace(self.plan, max_repeats=1))
             if executor is not None and wants_latency:
                 self._latency(executor)
             if "emulation_energy_j" in asked:
                 self._energy("emulation_energy_j", network.eval())
         return Figures(self._values, self._provenance, self._spent_j)
 
-    def _energy(self, name: str, classify: Classify) -> Measured:
-        found = measure(Passes(classify, self.data, self.batch_size, self.before_pass), self.meter, self.plan)
+    def _energy(self, name: str, classify: Classify, plan: MeasuringPlan | None = None) -> Measured:
+        passes = Passes(classify, self.data, self.batch_size, self.before_pass)
+        found = measure(passes, self.meter, plan or self.plan)
         self._keep(name, found.value_j, found.provenance)
         if found.net_j is not None:
             self._values |= {f"{name}_gross": found.gross_j, f"{name}_net": found.net_j}

@@ -21,7 +21,7 @@ from dsnn_hpo.trial import Result, Trial
 POLL_S = 0.2
 NEAR = 0.1
 """A configuration is near the front if a tenth less of what is measured would put it there."""
-MAX_NEAR = 3
+MAX_NEAR = 1
 """Near ones that are measured again, for each member of the front."""
 
 MeasureAgain = Callable[[Trial, ShouldStop], Figures]

@@ -23,7 +23,7 @@ from dsnn_hpo.experiment._drive import Driver, Observer, check_not_hopeless, rep
 from dsnn_hpo.experiment._folder import RunFolder, default_folder, resume_line
 from dsnn_hpo.experiment._front import FrontMember, front_members
 from dsnn_hpo.experiment._mirror import default_store, open_run_mirror
-from dsnn_hpo.experiment._remeasure import Remeasurement
+from dsnn_hpo.experiment._remeasure import Remeasurement, contenders
 from dsnn_hpo.experiment._snapshot import Snapshots
 from dsnn_hpo.experiment.config import ExperimentConfig, config_of
 from dsnn_hpo.journal import Header, History, Journal, now
@@ -160,6 +160,8 @@ def _drive_to_the_end(
         if not should_stop():
             check_not_hopeless(driver.history)
             if remeasurement is not None:
+                if waiting := contenders(driver.history, config.seed):
+                    driver.mark("measuring", f"the front, and what is near it, again: {len(waiting)} configurations")
                 troubles = remeasurement.run(lambda: driver.history, driver.record, should_stop)
     except Exception as error:
         driver.mark("failed", f"{type(error).__name__}: {error}")

@@ -67,7 +67,7 @@ class Told:
     time: float
 
 
-MarkName = Literal["started", "resumed", "interrupted", "failed", "finished"]
+MarkName = Literal["started", "resumed", "measuring", "interrupted", "failed", "finished"]
 
 
 @dataclass(frozen=True, slots=True)

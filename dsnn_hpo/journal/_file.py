@@ -235,7 +235,7 @@ def _event_from_json(record: dict[str, Any], trials: dict[int, Trial]) -> Event:
     if kind == "measured":
         how = {name: provenance_from_json(fields) for name, fields in record["provenance"].items()}
         return Measured(trials[record["trial"]], dict(record["values"]), how, float(record["energy_j"]), at)
-    if kind in ("started", "resumed", "interrupted", "failed", "finished"):
+    if kind in ("measuring", "started", "resumed", "interrupted", "failed", "finished"):
         return Mark(kind, at, str(record["reason"]), float(record["energy_j"]))
     raise ValueError(f"unknown event {kind!r}")
 

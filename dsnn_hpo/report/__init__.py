@@ -7,7 +7,7 @@ from dsnn_hpo.report._markdown import FrontTable, front_markdown, front_table
 from dsnn_hpo.report._png import front_png
 from dsnn_hpo.report._rows import front_json, front_rows
 from dsnn_hpo.report._save import ReportFiles, save_report
-from dsnn_hpo.report._words import epochs, readable
+from dsnn_hpo.report._words import epochs, readable, with_interval
 
 __all__ = [
     "Footprint",
@@ -26,4 +26,5 @@ __all__ = [
     "hypervolume_series",
     "readable",
     "save_report",
+    "with_interval",
 ]

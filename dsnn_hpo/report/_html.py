@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dsnn_hpo.journal import History
 from dsnn_hpo.report._certainty import interval
 from dsnn_hpo.report._points import GREY, GRID, INK, RED, Points, left_to_right, points_of, subtitle
-from dsnn_hpo.report._words import epochs, readable
+from dsnn_hpo.report._words import epochs, readable, with_interval
 from dsnn_hpo.trial import Objective, Result
 
 if TYPE_CHECKING:
@@ -170,9 +170,8 @@ def _hover(result: Result, points: Points) -> str:
     lines = [f"<b>trial {trial.id}</b> · {epochs(trial.fidelity)} · seed {trial.seed}", ""]
     for objective in objectives:
         unit = "" if objective.unit == "1" else f" {objective.unit}"
-        width = interval(result, objective.name)
-        plus_minus = "" if width is None else f" ± {readable(width)}"
-        line = f"{objective.name}: <b>{readable(result.values[objective.name])}</b>{plus_minus}{unit}"
+        value = with_interval(result.values[objective.name], interval(result, objective.name))
+        line = f"{objective.name}: <b>{value}</b>{unit}"
         if objective.name in result.test_values:
             line += f" (test {readable(result.test_values[objective.name])})"
         lines.append(line)

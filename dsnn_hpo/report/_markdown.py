@@ -12,7 +12,7 @@ from dsnn_hpo import pareto
 from dsnn_hpo.journal import History
 from dsnn_hpo.report._certainty import LIKELY, interval, mixtures, optimality, quality
 from dsnn_hpo.report._footprint import footprint_lines, footprint_of
-from dsnn_hpo.report._words import epochs, label, readable
+from dsnn_hpo.report._words import epochs, label, readable, with_interval
 from dsnn_hpo.trial import Objective, Result, Scalar
 
 _N_ENOUGH_TO_RANK = 8
@@ -100,7 +100,7 @@ def _table(
     header = (
         "trial",
         *(label(o, quality=quality(members, o)) for o in history.objectives),
-        *(("probability optimal",) if chances else ()),
+        *(("P(optimal)",) if chances else ()),
         *(label(o, "test") for o in tested),
         *shown,
     )
@@ -128,17 +128,18 @@ def _near(history: History, members: Sequence[Result]) -> list[str]:
 
 
 def _origins(history: History, members: Sequence[Result]) -> list[str]:
-    """Returns a line for each way in which objectives were obtained."""
-    names_by_origin: dict[str, list[str]] = {}
+    """Returns a line for each way in which objectives were obtained, and one for each kind of doubt about them."""
+    names: dict[str, list[str]] = {}
+    doubts: dict[str, set[int]] = {}
     for objective in history.objectives:
-        hows = {
-            str(replace(r.provenance[objective.name], ci95=None, n_repeats=1))
-            for r in members
-            if objective.name in r.provenance
-        }
-        for how in sorted(hows):
-            names_by_origin.setdefault(how, []).append(objective.name)
-    return [f"{', '.join(names)}: {how}." for how, names in names_by_origin.items() if names != ["error"]]
+        hows = [(r.trial.id, r.provenance[objective.name]) for r in members if objective.name in r.provenance]
+        for text in dict.fromkeys(str(replace(how, ci95=None, n_repeats=1, remarks=())) for _, how in hows):
+            names.setdefault(text, []).append(objective.name)
+        for trial, how in hows:
+            for remark in how.remarks:
+                doubts.setdefault(remark.partition(" (")[0], set()).add(trial)
+    lines = [f"{', '.join(each)}: {how}." for how, each in names.items() if each != ["error"]]
+    return lines + [f"Doubtful, {doubt}: {len(trials)} of {len(members)} members." for doubt, trials in doubts.items()]
 
 
 def _failures(history: History) -> list[str]:
@@ -165,8 +166,7 @@ def _escaped(text: str) -> str:
 
 
 def _with_interval(result: Result, name: str) -> str:
-    width = interval(result, name)
-    return readable(result.values[name]) + ("" if width is None else f" ± {readable(width)}")
+    return with_interval(result.values[name], interval(result, name))
 
 
 def _optional(value: Scalar | None) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from dsnn_hpo.trial import Objective, Scalar
 
 _UNIT_SUFFIXES = ("_j", "_uj", "_bytes", "_ms", "_g")
@@ -24,6 +26,16 @@ def readable(value: Scalar) -> str:
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}" if abs(value) < 1e12 else f"{value:.3g}"
     return f"{value:.3g}"
+
+
+def with_interval(value: float, ci95: float | None) -> str:
+    """Returns a value and half the width of its interval with the digits that the latter leaves: ``0.0139±0.0027``."""
+    if ci95 is None or not ci95 > 0:
+        return readable(value)
+    n_decimals = max(0, 1 - math.floor(math.log10(ci95)))
+    if n_decimals > 9 or max(abs(value), ci95) >= 1e6:
+        return f"{readable(value)}±{readable(ci95)}"
+    return f"{value:,.{n_decimals}f}±{ci95:,.{n_decimals}f}"
 
 
 def epochs(n: int) -> str:

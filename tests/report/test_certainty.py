@@ -39,7 +39,7 @@ def measured_again(run, change=lambda value: value, **provenance):
 def test_nothing_is_said_of_chances_without_intervals():
     run = history(72)
     assert optimality(run) == {}
-    assert "probability" not in front_markdown(run)
+    assert "P(optimal)" not in front_markdown(run)
     assert all(member["p_optimal"] is None for member in front_json(run)["members"])
 
 
@@ -70,7 +70,7 @@ def test_a_member_found_to_be_worse_leaves_the_front():
 def test_tables_show_intervals_chances_and_who_else_may_be_optimal():
     run = measured_again(history(72), ci95=2.0)
     table = front_table(run)
-    assert "probability optimal" in table.header
+    assert "P(optimal)" in table.header
     assert "inference energy, estimated (J/1000 samples)" in table.header
     assert all("±" in row[2] for row in table.rows)
     assert any(note.startswith("Within the intervals these may be optimal too") for note in table.notes)
