@@ -15,7 +15,7 @@ from dsnn_hpo.energy._measuring import (
 from dsnn_hpo.energy._meter import Energy, Meter
 from dsnn_hpo.energy._sensor_meter import make_meter
 from dsnn_hpo.energy._survey import EnergySurvey, survey
-from dsnn_hpo.energy.codecarbon import CodeCarbonMeter, check_country, hardware_name
+from dsnn_hpo.energy.codecarbon import CodeCarbonMeter, check_country, hardware_name, rated_w_per_core
 
 __all__ = [
     "CodeCarbonMeter",
@@ -34,6 +34,7 @@ __all__ = [
     "mean_and_ci95",
     "measure",
     "measuring_alone",
+    "rated_w_per_core",
     "search_plan",
     "survey",
 ]

@@ -39,7 +39,7 @@ class EnergyConfig(BaseModel):
     )
     final_repeats: int = Field(
         strict=True,
-        default=10,
+        default=6,
         ge=0,
         le=1000,
         description="windows that are measured for such a figure at most, at least 3; 0: the front is not measured again "

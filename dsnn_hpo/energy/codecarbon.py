@@ -126,6 +126,12 @@ def _hardware(config: EnergyConfig) -> tuple[Any, ...]:
     return parts
 
 
+def rated_w_per_core(config: EnergyConfig) -> float:
+    """Returns the watts of a busy core by the processor's rated power, an estimate; raises as ``estimators``."""
+    (processor,) = (part for part in _hardware(config) if _source(part)[0] == "cpu")
+    return float(_internal(processor, "_tdp")) / (os.cpu_count() or 1)
+
+
 def _source(hardware: Any) -> tuple[Part, str, bool]:
     """Returns a part's kind, where its figure comes from, and whether it is measured: ``("cpu", "cpu_load", False)``."""
     kind = type(hardware).__name__

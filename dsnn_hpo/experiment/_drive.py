@@ -70,9 +70,9 @@ class Driver:
         """Returns the run as it stands."""
         return self._history
 
-    def mark(self, name: MarkName, reason: str = "") -> None:
-        """Records that the driver started, resumed or stopped."""
-        self.record(Mark(name, now(), reason))
+    def mark(self, name: MarkName, reason: str = "", energy_j: float = 0.0) -> None:
+        """Records that the driver started, resumed or stopped, and the joules that it took itself since it began."""
+        self.record(Mark(name, now(), reason, energy_j))
 
     def drive(self, budget: BudgetConfig, should_stop: Callable[[], bool]) -> None:
         """Runs until the budget is spent and no trial is left, or until ``should_stop``.

@@ -7,6 +7,7 @@ import platform
 import shutil
 import signal
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsnn_hpo import report
+from dsnn_hpo.energy import rated_w_per_core
 from dsnn_hpo.errors import JournalError, RunInterruptedError
 from dsnn_hpo.evaluation import MeasureAgain, Target
 from dsnn_hpo.execution import make_executor
@@ -154,6 +156,12 @@ def _drive_to_the_end(
     remeasurement: Remeasurement | None,
 ) -> None:
     troubles: list[str] = []
+    began_s = time.process_time()
+
+    def own_energy_j() -> float:
+        # Its workers are processes of their own, and measure themselves.
+        return (time.process_time() - began_s) * rated_w_per_core(config.energy)
+
     driver.mark("resumed" if driver.history.events else "started")
     try:
         driver.drive(config.budget, should_stop)
@@ -164,12 +172,12 @@ def _drive_to_the_end(
                     driver.mark("measuring", f"the front, and what is near it, again: {len(waiting)} configurations")
                 troubles = remeasurement.run(lambda: driver.history, driver.record, should_stop)
     except Exception as error:
-        driver.mark("failed", f"{type(error).__name__}: {error}")
+        driver.mark("failed", f"{type(error).__name__}: {error}", own_energy_j())
         raise
     if should_stop():
-        driver.mark("interrupted")
+        driver.mark("interrupted", energy_j=own_energy_j())
         raise RunInterruptedError(f"interrupted; continue with: {resume_line(folder.path)}")
-    driver.mark("finished", "; ".join(troubles))
+    driver.mark("finished", "; ".join(troubles), own_energy_j())
 
 
 def _remeasurement(experiment: Experiment, workplace: Workplace) -> Remeasurement | None:
