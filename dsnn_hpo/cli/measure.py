@@ -12,6 +12,9 @@ import typer
 
 def measure(
     run_dir: Annotated[Path, typer.Argument(help="The run folder, with its checkpoints.", show_default=False)],
+    device: Annotated[
+        str, typer.Option(help="cpu: the compiled executor; cuda or cuda:N: the emulation on a graphics card.")
+    ] = "cpu",
     country: Annotated[
         str | None, typer.Option(help="ISO 3166 code of the country whose electricity this machine uses.")
     ] = None,
@@ -21,7 +24,7 @@ def measure(
     from dsnn_hpo.cli._measure import print_measurement
     from dsnn_hpo.experiment import measure_run
 
-    found = measure_run(run_dir, country=country, show=lambda line: typer.echo(line, err=True))
+    found = measure_run(run_dir, device=device, country=country, show=lambda line: typer.echo(line, err=True))
     if as_json:
         typer.echo(json.dumps([asdict(member) for member in found.members]))
     else:

@@ -32,10 +32,11 @@ class MeasureAgain:
         return measure_again(trial, self.task, should_stop)
 
 
-def measure_again(trial: Trial, task: Task, should_stop: ShouldStop = lambda: False) -> Figures:
+def measure_again(trial: Trial, task: Task, should_stop: ShouldStop = lambda: False, device: str = "cpu") -> Figures:
     """Returns the task's measured objectives of a trained trial, from its checkpoint, alone on this machine.
 
-    With an energy of inference comes ``float32_energy_j``, that of the float32 network of the same architecture.
+    With an energy of inference comes ``float32_energy_j``, that of the float32 network of the same architecture. The
+    executor runs on processors; on another device it is the emulation that is measured, whatever the objectives.
 
     Raises:
         InputError: the trial's checkpoint is not there.
@@ -63,5 +64,7 @@ def measure_again(trial: Trial, task: Task, should_stop: ShouldStop = lambda: Fa
 
     meter = make_meter(task.energy)
     plan = final_plan(task.energy, idle_w(task.energy, meter))
-    bench = Bench(data, settings.training.test_batch_size, meter, plan, check, N_LATENCY_RUNS)
+    bench = Bench(data, settings.training.test_batch_size, meter, plan, check, N_LATENCY_RUNS, device)
+    if device != "cpu":
+        return bench.measured(network.to(device), ("emulation_energy_j",))
     return bench.measured(network, task.objectives, float_network(settings, task, data))

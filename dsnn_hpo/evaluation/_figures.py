@@ -49,6 +49,7 @@ class Bench:
         plan: how long and how often.
         before_pass: called before each pass over the samples; may raise to end it.
         n_latency_runs: of which a latency is the median.
+        device: that of a network whose emulation is measured.
     """
 
     data: PreparedData
@@ -57,6 +58,7 @@ class Bench:
     plan: MeasuringPlan
     before_pass: Callable[[], None] = lambda: None
     n_latency_runs: int = N_LATENCY_RUNS
+    device: str = "cpu"
     _values: dict[str, float] = field(default_factory=dict)
     _provenance: dict[str, Provenance] = field(default_factory=dict)
     _spent_j: float = 0.0
@@ -93,7 +95,7 @@ class Bench:
         return Figures(self._values, self._provenance, self._spent_j)
 
     def _energy(self, name: str, classify: Classify, plan: MeasuringPlan | None = None) -> Measured:
-        passes = Passes(classify, self.data, self.batch_size, self.before_pass)
+        passes = Passes(classify, self.data, self.batch_size, self.before_pass, self.device)
         found = measure(passes, self.meter, plan or self.plan)
         self._keep(name, found.value_j, found.provenance)
         if found.net_j is not None:

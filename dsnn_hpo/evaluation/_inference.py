@@ -59,14 +59,20 @@ class Passes:
         data: of the run.
         batch_size: samples at a time.
         before: called before each pass.
+        device: where the batches lie.
     """
 
     def __init__(
-        self, classify: Classify, data: PreparedData, batch_size: int, before: Callable[[], None] = lambda: None
+        self,
+        classify: Classify,
+        data: PreparedData,
+        batch_size: int,
+        before: Callable[[], None] = lambda: None,
+        device: str = "cpu",
     ) -> None:
         self._classify = classify
         self._before = before
-        self._inputs = _prepared_batches(data, batch_size)
+        self._inputs = [batch.to(device) for batch in _prepared_batches(data, batch_size)]
         self._n_samples = sum(len(batch) for batch in self._inputs)
 
     @torch.inference_mode()

@@ -58,12 +58,13 @@ class RunMeasurement:
 
 
 def measure_run(
-    path: str | Path, *, country: str | None = None, show: Callable[[str], None] = lambda _: None
+    path: str | Path, *, device: str = "cpu", country: str | None = None, show: Callable[[str], None] = lambda _: None
 ) -> RunMeasurement:
     """Returns the figures of a run's front, and of what is near it, on this machine, and writes them into its folder.
 
     Args:
         path: the run folder, with its checkpoints; its data set must be here, too.
+        device: ``cpu``, or ``cuda`` with a number perhaps, on which it is the emulation that is measured.
         country: whose electricity mix gives the grams of CO2 here; the experiment's own if None.
         show: is told what is measured, a line each.
 
@@ -76,13 +77,18 @@ def measure_run(
     config = config_of(history.header)
     if country is not None:
         config = config.model_copy(update={"energy": config.energy.model_copy(update={"country": country})})
+    _check_device(device)
     names = [name for name in history.header.objectives if name in MEASURED_FIGURES]
+    if device != "cpu":
+        names = [name for name in names if name.endswith("_energy_j")]
     if not names:
         raise InputError(
             f"{folder.path}: none of its objectives, {', '.join(history.header.objectives)}, is measured; those are "
             f"{', '.join(sorted(MEASURED_FIGURES))}"
         )
-    results = worth_measuring(history)
+    # Chosen by the search's figures, compared by the best that are known.
+    latest = {result.trial.id: result for result in history.latest_results()}
+    results = [latest[result.trial.id] for result in worth_measuring(history)]
     if not results:
         raise InputError(f"{folder.path} has no front to measure: no trial has completed")
     task = build(config, folder.space).task(folder.path)
@@ -91,10 +97,30 @@ def measure_run(
     fresh: dict[int, Figures] = {}
     for number, result in enumerate(order, start=1):
         show(f"measuring trial {result.trial.id} ({number} of {len(order)})")
-        fresh[result.trial.id] = measure_again(result.trial, task)
+        figures = measure_again(result.trial, task, device=device)
+        fresh[result.trial.id] = figures if device == "cpu" else _of_emulation(figures, names, device)
     found = _compared(history, results, fresh, names)
     file = _write(folder, history, found)
     return RunMeasurement(history.header.objectives, tuple(found), file)
+
+
+def _of_emulation(figures: Figures, names: Sequence[str], device: str) -> Figures:
+    """Returns the emulation's energy in the place of the run's energies, and says so."""
+    how = figures.provenance["emulation_energy_j"]
+    how = replace(how, remarks=(*how.remarks, f"emulation on {device}, not the executor"))
+    energies = [name for name in names if name.endswith("_energy_j")]
+    value = figures.values["emulation_energy_j"]
+    return Figures(dict.fromkeys(energies, value), dict.fromkeys(energies, how), figures.spent_j)
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"--device {device}: {reason}; give cpu, or cuda on a machine with a card") from None
 
 
 def _compared(

@@ -102,7 +102,8 @@ def contenders(history: History, seed: int) -> list[Trial]:
     if not MEASURED_FIGURES & set(history.header.objectives):
         return []
     wanted = {result.trial.id: result.trial for result in (*worth_measuring(history), *history.front())}
-    open_ = [trial for id_, trial in sorted(wanted.items()) if id_ not in history.measured]
+    known = {id_ for id_, measured in history.measured.items() if MEASURED_FIGURES & measured.values.keys()}
+    open_ = [trial for id_, trial in sorted(wanted.items()) if id_ not in known]
     random.Random(seed).shuffle(open_)
     return open_
 

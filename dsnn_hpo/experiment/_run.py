@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dsnn_hpo import report
@@ -26,6 +26,7 @@ from dsnn_hpo.experiment._folder import RunFolder, default_folder, resume_line
 from dsnn_hpo.experiment._front import FrontMember, front_members
 from dsnn_hpo.experiment._mirror import default_store, open_run_mirror
 from dsnn_hpo.experiment._remeasure import Remeasurement, contenders
+from dsnn_hpo.experiment._retrain import Retraining, to_retrain
 from dsnn_hpo.experiment._snapshot import Snapshots
 from dsnn_hpo.experiment.config import ExperimentConfig, config_of
 from dsnn_hpo.journal import Header, History, Journal, now
@@ -138,7 +139,7 @@ def _session(
         try:
             if not history.finished:
                 replay(optimizer, history, should_stop, n_known)
-                _drive_to_the_end(driver, config, folder, should_stop, _remeasurement(experiment, workplace))
+                _drive_to_the_end(driver, experiment, workplace, folder, should_stop)
             timeout_s = MIRROR_TIMEOUT_S
         finally:
             executor.close()
@@ -149,12 +150,9 @@ def _session(
 
 
 def _drive_to_the_end(
-    driver: Driver,
-    config: ExperimentConfig,
-    folder: RunFolder,
-    should_stop: Callable[[], bool],
-    remeasurement: Remeasurement | None,
+    driver: Driver, experiment: Experiment, workplace: Workplace, folder: RunFolder, should_stop: Callable[[], bool]
 ) -> None:
+    config = experiment.config
     troubles: list[str] = []
     began_s = time.process_time()
 
@@ -167,10 +165,7 @@ def _drive_to_the_end(
         driver.drive(config.budget, should_stop)
         if not should_stop():
             check_not_hopeless(driver.history)
-            if remeasurement is not None:
-                if waiting := contenders(driver.history, config.seed):
-                    driver.mark("measuring", f"the front, and what is near it, again: {len(waiting)} configurations")
-                troubles = remeasurement.run(lambda: driver.history, driver.record, should_stop)
+            troubles = _make_sure(driver, experiment, workplace, should_stop)
     except Exception as error:
         driver.mark("failed", f"{type(error).__name__}: {error}", own_energy_j())
         raise
@@ -178,6 +173,28 @@ def _drive_to_the_end(
         driver.mark("interrupted", energy_j=own_energy_j())
         raise RunInterruptedError(f"interrupted; continue with: {resume_line(folder.path)}")
     driver.mark("finished", "; ".join(troubles), own_energy_j())
+
+
+def _make_sure(
+    driver: Driver, experiment: Experiment, workplace: Workplace, should_stop: Callable[[], bool]
+) -> list[str]:
+    """Returns what could not be done, a line each, of training and measuring the front again."""
+    troubles = []
+    n_seeds = experiment.config.front_seeds
+    if n_seeds and (members := to_retrain(driver.history)):
+        driver.mark(
+            "measuring", f"the front again: {len(members)} configurations, each trained with {n_seeds} further seeds"
+        )
+        # Its inference is measured once, with the weights that are there to deploy.
+        task = replace(experiment.task(workplace.folder), objectives=("error",))
+        trainer = replace(workplace, evaluate=Target(task))
+        troubles += Retraining(trainer, n_seeds).run(lambda: driver.history, driver.record, should_stop)
+    remeasurement = _remeasurement(experiment, workplace)
+    if remeasurement is not None and not should_stop():
+        if waiting := contenders(driver.history, experiment.config.seed):
+            driver.mark("measuring", f"the front again, and what is near it: {len(waiting)} configurations")
+        troubles += remeasurement.run(lambda: driver.history, driver.record, should_stop)
+    return troubles
 
 
 def _remeasurement(experiment: Experiment, workplace: Workplace) -> Remeasurement | None:

@@ -117,6 +117,14 @@ class ExperimentConfig(BaseModel):
     execution: ExecutionConfig = LocalConfig()
     energy: EnergyConfig = EnergyConfig()
     tracking: TrackingConfig = TrackingConfig()
+    front_seeds: int = Field(
+        strict=True,
+        default=0,
+        ge=0,
+        le=100,
+        description="further seeds with which the front is trained again after the search; errors are then means, with "
+        "intervals that tell luck from merit",
+    )
     seed: int = Field(
         strict=True, default=0, ge=0, le=2**31 - 1, description="fixes splits, proposals, initial weights, batches"
     )

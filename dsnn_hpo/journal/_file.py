@@ -213,6 +213,7 @@ def _event_to_json(event: Event) -> dict[str, Any]:
                 "values": dict(event.values),
                 "provenance": how,
                 "energy_j": event.energy_j,
+                "test_values": dict(event.test_values),
             }
         case Mark(name, time_, reason, energy_j):
             return {"event": name, "time": time_, "reason": reason, "energy_j": energy_j}
@@ -234,7 +235,8 @@ def _event_from_json(record: dict[str, Any], trials: dict[int, Trial]) -> Event:
         return Lost(trials[record["trial"]], time=at, **{name: record[name] for name in _LOST_FIELDS})
     if kind == "measured":
         how = {name: provenance_from_json(fields) for name, fields in record["provenance"].items()}
-        return Measured(trials[record["trial"]], dict(record["values"]), how, float(record["energy_j"]), at)
+        values, test_values = dict(record["values"]), dict(record["test_values"])
+        return Measured(trials[record["trial"]], values, how, float(record["energy_j"]), at, test_values)
     if kind in ("measuring", "started", "resumed", "interrupted", "failed", "finished"):
         return Mark(kind, at, str(record["reason"]), float(record["energy_j"]))
     raise ValueError(f"unknown event {kind!r}")

@@ -32,7 +32,7 @@ class History:
         events: in the order in which they happened.
         results: in the order in which they were told.
         in_flight: the trials that were asked but not told, in order.
-        measured: the last measurement after the search, by trial.
+        measured: what was obtained anew after the search, by trial.
         n_asked: trials asked so far.
         n_lost: attempts at trials that were lost, and made again.
         n_epochs: trained in all results.
@@ -108,8 +108,12 @@ class History:
         again = self.measured.get(result.trial.id)
         if again is None:
             return result
-        values, provenance = {**result.values, **again.values}, {**result.provenance, **again.provenance}
-        return replace(result, values=values, provenance=provenance)
+        return replace(
+            result,
+            values={**result.values, **again.values},
+            provenance={**result.provenance, **again.provenance},
+            test_values={**result.test_values, **again.test_values},
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, History) and self.header == other.header and [*self.events] == [*other.events]
@@ -152,7 +156,7 @@ class _Fold:
             case Told(result):
                 self._tell(result)
             case Measured(trial):
-                self.measured[trial.id] = event
+                self.measured[trial.id] = event.after(self.measured.get(trial.id))
                 self.energy_j += event.energy_j
             case Mark():
                 self.energy_j += event.energy_j

@@ -21,7 +21,7 @@ class Footprint:
         training_j: of the trials that completed.
         failed_j: of training those that failed.
         lost_j: of attempts that were lost; an estimate, nobody was left to measure them.
-        measuring_j: of measuring inference, in trials and after the search.
+        measuring_j: of measuring inference, in trials and after the search, and of training the front again with further seeds.
         driver_j: of the driver, the optimizer's model included, as far as its sessions ended in order.
         hypervolume: relative (see ``RunningHypervolume``), None while there is none.
         repaid_after: by trial of the front, how many inferences repay its training, against the float32 network of its
@@ -81,7 +81,7 @@ def footprint_lines(footprint: Footprint) -> list[str]:
         "training": footprint.training_j,
         "failed trials": footprint.failed_j,
         "lost attempts": footprint.lost_j,
-        "measuring": footprint.measuring_j,
+        "measuring, and training the front again": footprint.measuring_j,
         "driver and optimizer": footprint.driver_j,
     }
     text = ", ".join(f"{name} {readable(joules / J_PER_WH)}" for name, joules in parts.items() if joules)

@@ -139,7 +139,7 @@ def _origins(history: History, members: Sequence[Result]) -> list[str]:
             for remark in how.remarks:
                 doubts.setdefault(remark.partition(" (")[0], set()).add(trial)
     lines = [f"{', '.join(each)}: {how}." for how, each in names.items() if each != ["error"]]
-    return lines + [f"Doubtful, {doubt}: {len(trials)} of {len(members)} members." for doubt, trials in doubts.items()]
+    return lines + [f"Doubtful: {doubt} ({len(trials)} of {len(members)} members)." for doubt, trials in doubts.items()]
 
 
 def _failures(history: History) -> list[str]:

@@ -258,7 +258,8 @@ def _points(told: Told, curve: Sequence[Epoch], header: Header) -> Iterator[Poin
 def _measured_points(measured: Measured, header: Header) -> Iterator[Point]:
     """Returns the metrics of a measurement after the search: figures in place of the final ones, and their intervals."""
     time_ms, fidelity = _ms(measured.time), measured.trial.fidelity
-    for name, value in measured.values.items():
+    tested = {f"test_{name}": value for name, value in measured.test_values.items()}
+    for name, value in (*measured.values.items(), *tested.items()):
         yield Point(_name(name), value, time_ms, fidelity)
         if fidelity == header.fidelity.max_epochs:
             yield Point(_name(f"final_{name}"), value, time_ms, fidelity)
