@@ -41,6 +41,7 @@ bench: $(BUILT)
 	$(BIN)/python benchmarks/driver.py
 	$(BIN)/python benchmarks/driver.py --growth
 	$(BIN)/python benchmarks/workers.py
+	$(BIN)/python benchmarks/energy.py
 
 # The kernels' tests, which try each instruction set that the processor has, under AddressSanitizer and
 # UndefinedBehaviorSanitizer. What Python leaks at its end is not the kernels'.
