@@ -39,7 +39,8 @@ def measuring_alone(folder: Path | None = None, wait_s: float = WAIT_S) -> Itera
     try:
         yield _wait(descriptor, path, wait_s)
     finally:
-        # Closing it gives the lock back.
+        # Closing it would not give the lock back where a process that was forked meanwhile holds it, too.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 

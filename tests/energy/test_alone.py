@@ -74,6 +74,19 @@ def test_an_error_gives_the_turn_back(tmp_path):
         assert waited_s < 1
 
 
+def test_a_process_that_was_forked_meanwhile_keeps_nobody_waiting(tmp_path):
+    with measuring_alone(tmp_path):
+        links = {int(link.name): link for link in Path("/proc/self/fd").iterdir()}
+        [descriptor] = [fd for fd, link in links.items() if link.exists() and link.resolve() == tmp_path / LOCK]
+        # What a fork does to it.
+        copy = os.dup(descriptor)
+    try:
+        with measuring_alone(tmp_path, wait_s=0.0) as waited_s:
+            assert waited_s < 1
+    finally:
+        os.close(copy)
+
+
 def test_a_long_wait_is_logged(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("dsnn_hpo.energy._alone._LONG_S", 0.0)
     with measuring_alone(tmp_path), pytest.raises(EnergyError):
