@@ -13,9 +13,13 @@ from dsnn_hpo.report import readable, with_interval
 def print_measurement(found: RunMeasurement) -> None:
     """Prints the run's figures beside those of this machine, and what changes."""
     out = console()
-    names = list(found.members[0].ranks)
+    names = list(found.compared)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for title in ("trial", *(f"{name} {where}" for name in names for where in ("there", "here", "rank")), "front"):
+    for title in (
+        "trial",
+        *(title for name, there in found.compared.items() for title in (f"{there} there", f"{name} here", "rank")),
+        "front",
+    ):
         table.add_column(title.replace(" ", "\n").replace("_", "_\n"), justify="right", no_wrap=True)
     for member in found.members:
         cells = [cell for name in names for cell in _cells(member, name)]

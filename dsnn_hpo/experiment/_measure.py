@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from dsnn_hpo.experiment._folder import RunFolder, read_run
 from dsnn_hpo.experiment._remeasure import worth_measuring
 from dsnn_hpo.experiment.config import config_of
 from dsnn_hpo.journal import History
-from dsnn_hpo.trial import OBJECTIVES, Objective, Provenance, Result
+from dsnn_hpo.trial import OBJECTIVES, Provenance, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Remeasured:
 
     Attributes:
         trial: its id.
-        there: the run's own figures, by name.
+        there: the run's own figures, by the name of what was measured here; of a run that modelled its energy, the modelled.
         here: those of this machine.
         provenance: how the latter were obtained.
         ranks: by figure, the place among the configurations measured there and here, from 1, the best first.
@@ -43,9 +43,15 @@ class Remeasured:
 
 @dataclass(frozen=True, slots=True)
 class RunMeasurement:
-    """What measuring a run here has shown: its configurations, and the file that holds all of it."""
+    """What measuring a run here has shown.
 
-    objectives: tuple[str, ...]
+    Attributes:
+        compared: the figures measured here, and the run's own that each is compared with.
+        members: the configurations.
+        file: holds all of it.
+    """
+
+    compared: Mapping[str, str]
     members: tuple[Remeasured, ...]
     file: Path
 
@@ -78,20 +84,13 @@ def measure_run(
     if country is not None:
         config = config.model_copy(update={"energy": config.energy.model_copy(update={"country": country})})
     _check_device(device)
-    names = [name for name in history.header.objectives if name in MEASURED_FIGURES]
-    if device != "cpu":
-        names = [name for name in names if name.endswith("_energy_j")]
-    if not names:
-        raise InputError(
-            f"{folder.path}: none of its objectives, {', '.join(history.header.objectives)}, is measured; those are "
-            f"{', '.join(sorted(MEASURED_FIGURES))}"
-        )
+    names = _to_measure(history, device)
     # Chosen by the search's figures, compared by the best that are known.
     latest = {result.trial.id: result for result in history.latest_results()}
     results = [latest[result.trial.id] for result in worth_measuring(history)]
     if not results:
         raise InputError(f"{folder.path} has no front to measure: no trial has completed")
-    task = build(config, folder.space).task(folder.path)
+    task = replace(build(config, folder.space).task(folder.path), objectives=tuple(names))
     order = list(results)
     random.Random(time.time_ns()).shuffle(order)
     fresh: dict[int, Figures] = {}
@@ -101,10 +100,26 @@ def measure_run(
         fresh[result.trial.id] = figures if device == "cpu" else _of_emulation(figures, names, device)
     found = _compared(history, results, fresh, names)
     file = _write(folder, history, found)
-    return RunMeasurement(history.header.objectives, tuple(found), file)
+    return RunMeasurement(names, tuple(found), file)
 
 
-def _of_emulation(figures: Figures, names: Sequence[str], device: str) -> Figures:
+def _to_measure(history: History, device: str) -> dict[str, str]:
+    """Returns the figures to measure here, and the run's own figure that each is compared with."""
+    objectives = history.header.objectives
+    names = {name: name for name in objectives if name in MEASURED_FIGURES}
+    if not names and "hardware_energy_uj" in objectives:
+        names = {"inference_energy_j": "hardware_energy_uj"}
+    if device != "cpu":
+        names = {name: there for name, there in names.items() if name.endswith("_energy_j")}
+    if names:
+        return names
+    raise InputError(
+        f"{history.header.name}: none of its objectives, {', '.join(objectives)}, is measured on {device}; those that are, "
+        f"or that are compared with one, are {', '.join(sorted({*MEASURED_FIGURES, 'hardware_energy_uj'}))}"
+    )
+
+
+def _of_emulation(figures: Figures, names: Iterable[str], device: str) -> Figures:
     """Returns the emulation's energy in the place of the run's energies, and says so."""
     how = figures.provenance["emulation_energy_j"]
     how = replace(how, remarks=(*how.remarks, f"emulation on {device}, not the executor"))
@@ -124,20 +139,22 @@ def _check_device(device: str) -> None:
 
 
 def _compared(
-    history: History, results: Sequence[Result], fresh: Mapping[int, Figures], names: Sequence[str]
+    history: History, results: Sequence[Result], fresh: Mapping[int, Figures], names: Mapping[str, str]
 ) -> list[Remeasured]:
-    here = [replace(r, values={**r.values, **fresh[r.trial.id].values}) for r in results]
     objectives = history.objectives
-    fronts = [pareto.non_dominated(pareto.losses_of(side, objectives)) for side in (results, here)]
-    places = {name: [_places(side, OBJECTIVES[name]) for side in (results, here)] for name in names}
+    losses = pareto.losses_of(results, objectives)
+    here = losses.copy()
+    for name, there in names.items():
+        column = history.header.objectives.index(there)
+        here[:, column] = [OBJECTIVES[name].loss(fresh[result.trial.id].values[name]) for result in results]
+    fronts = pareto.non_dominated(losses), pareto.non_dominated(here)
+    columns = {name: history.header.objectives.index(there) for name, there in names.items()}
+    places = {name: (_places(losses[:, i]), _places(here[:, i])) for name, i in columns.items()}
     return [
         Remeasured(
             trial=result.trial.id,
-            there={name: result.values[name] for name in history.header.objectives},
-            here={
-                **{name: here[i].values[name] for name in history.header.objectives},
-                **fresh[result.trial.id].values,
-            },
+            there={name: result.values[there] for name, there in names.items()},
+            here=fresh[result.trial.id].values,
             provenance=fresh[result.trial.id].provenance,
             ranks={name: (places[name][0][i], places[name][1][i]) for name in names},
             on_front=(bool(fronts[0][i]), bool(fronts[1][i])),
@@ -146,9 +163,8 @@ def _compared(
     ]
 
 
-def _places(results: Sequence[Result], objective: Objective) -> list[int]:
-    losses = [objective.loss(result.values[objective.name]) for result in results]
-    return [1 + sum(other < loss for other in losses) for loss in losses]
+def _places(losses: pareto.Losses) -> list[int]:
+    return [1 + int((losses < loss).sum()) for loss in losses]
 
 
 def _write(folder: RunFolder, history: History, found: Sequence[Remeasured]) -> Path:
