@@ -51,4 +51,5 @@ def survey(config: EnergyConfig | None = None, powercap: Path = POWERCAP) -> Ene
     """Returns what a meter of this configuration, or of the default one, would read; raises as ``make_meter``."""
     config = config or EnergyConfig()
     found = find_sensors(config, powercap)
-    return EnergySurvey(config.scope, tuple(sensor.facts for sensor in found.sensors), found.lacks)
+    facts = sorted((sensor.facts for sensor in found.sensors), key=lambda fact: (fact.part, fact.name))
+    return EnergySurvey(config.scope, tuple(facts), found.lacks)

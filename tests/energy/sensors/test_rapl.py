@@ -83,11 +83,11 @@ def test_a_counter_that_wraps_several_times_in_a_window_is_followed(tmp_path):
     tree = Powercap(tmp_path, n_packages=1, dram=False, range_uj=40_000_000)
     [cpu] = find_rapl(tree.root).sensors
     cpu.start()
-    with tree.running("intel-rapl:0", watts=200.0) as spent:
-        time.sleep(0.8)
+    with tree.running("intel-rapl:0", watts=100.0) as spent:
+        time.sleep(1.2)
     measured_j = cpu.joules()
-    # More than two ranges: without the thread that reads meanwhile two of them would be lost.
-    assert spent[0] > 3 * 40
+    # More than two ranges, which would be lost but for the thread that reads meanwhile.
+    assert spent[0] > 2 * 40
     assert measured_j == pytest.approx(spent[0], rel=1e-6)
 
 
@@ -112,7 +112,7 @@ def test_a_jump_in_mid_window_is_not_forgotten(tmp_path):
     tree = Powercap(tmp_path, n_packages=1, dram=False, range_uj=40_000_000)
     [cpu] = find_rapl(tree.root).sensors
     cpu.start()
-    # The range is read a hundred times a second; the jump is over when the window ends.
+    # A counter of so small a range is read a hundred times a second; the jump is over when the window ends.
     tree.set("intel-rapl:0", 200_000_000_000)
     time.sleep(0.2)
     tree.set("intel-rapl:0", 1_000_001)
