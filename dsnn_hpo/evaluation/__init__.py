@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dsnn_hpo.evaluation._again import MeasureAgain, measure_again
     from dsnn_hpo.evaluation._evaluate import Target, evaluate
     from dsnn_hpo.evaluation._figures import Figures, check_executor
+    from dsnn_hpo.evaluation._modelled import modelled_energy_uj
     from dsnn_hpo.evaluation._network import Task, add_import_paths, output_shape
 
 # Imported at first use: reading an experiment file must not load torch.
@@ -19,6 +20,7 @@ _LAZY = {
     **dict.fromkeys(("MeasureAgain", "measure_again"), "_again"),
     **dict.fromkeys(("Figures", "check_executor"), "_figures"),
     **dict.fromkeys(("Target", "evaluate"), "_evaluate"),
+    "modelled_energy_uj": "_modelled",
     **dict.fromkeys(("Task", "add_import_paths", "output_shape"), "_network"),
 }
 
@@ -39,6 +41,7 @@ __all__ = [
     "check_executor",
     "evaluate",
     "measure_again",
+    "modelled_energy_uj",
     "output_shape",
     "progress_path",
     "read_progress",

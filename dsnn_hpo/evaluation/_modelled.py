@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+import torch
 from torch import nn
 
+from dsnn_hpo.data import PreparedData
 from dsnn_hpo.energy import EnergyConfig
 from dsnn_hpo.energy.hardware import EnergyTable, hardware_energy, load_table
+from dsnn_hpo.evaluation._network import Task, build_network
+from dsnn_hpo.evaluation._settings import settings_of
 from dsnn_hpo.operators import count_operations
-from dsnn_hpo.trial import Provenance
+from dsnn_hpo.trial import Config, Provenance, Trial
 
 
 def hardware_figure(network: nn.Module, input_shape: Sequence[int], config: EnergyConfig) -> tuple[float, Provenance]:
@@ -25,6 +29,14 @@ def hardware_figure(network: nn.Module, input_shape: Sequence[int], config: Ener
     remarks = (f"{len(found.unverified)} of its costs never verified",) if found.unverified else ()
     how = Provenance(f"counts x table, memory {found.memory}", "modelled", "inference", found.table, remarks=remarks)
     return found.total_uj, how
+
+
+def modelled_energy_uj(config: Config, task: Task, data: PreparedData) -> float:
+    """Returns the modelled microjoules of a configuration's untrained network; raises as ``hardware_figure``."""
+    settings = settings_of(Trial(0, config, task.max_epochs, seed=0), task.config, task.max_epochs)
+    with torch.random.fork_rng(devices=[]):
+        network = build_network(settings, task, data, seed=0)
+    return hardware_figure(network, data.input_shape, task.energy)[0]
 
 
 @lru_cache(maxsize=4)

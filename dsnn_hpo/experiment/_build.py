@@ -15,7 +15,7 @@ from dsnn_hpo.data import Dataset, Split, check_dataset, load_dataset, make_spli
 from dsnn_hpo.energy import check_country
 from dsnn_hpo.energy.hardware import load_table
 from dsnn_hpo.errors import DsnnHpoError, ExperimentError, InputError, ModelError, one_of
-from dsnn_hpo.evaluation import Task, add_import_paths, check_executor, output_shape
+from dsnn_hpo.evaluation import Task, add_import_paths, check_executor, modelled_energy_uj, output_shape
 from dsnn_hpo.execution import check_execution
 from dsnn_hpo.experiment.config import ExperimentConfig
 from dsnn_hpo.models import InputShape
@@ -94,6 +94,11 @@ def build(config: ExperimentConfig, space_file: Path | None = None) -> Experimen
     experiment = Experiment(config, space, dataset, split)
     with _at(config, "task.model"):
         _check_default_runs(experiment)
+    if "hardware_energy_uj" in config.objectives:
+        with _at(config, "energy.hardware"):
+            default = plain(space.get_default_configuration())
+            data = prepare(dataset, split, config.task.normalization)
+            modelled_energy_uj(default, experiment.task(config.folder), data)
     return experiment
 
 
