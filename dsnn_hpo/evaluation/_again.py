@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from dsnn_hpo.energy import final_plan, make_meter
-from dsnn_hpo.errors import InputError, TrialInterruptedError
+from dsnn_hpo.errors import DsnnHpoError, InputError, TrialError, TrialInterruptedError
 from dsnn_hpo.evaluation._figures import Bench, Figures
 from dsnn_hpo.evaluation._idle import idle_w
 from dsnn_hpo.evaluation._network import Task, add_import_paths, build_network, float_network, prepared_data
@@ -28,8 +29,21 @@ class MeasureAgain:
     task: Task
 
     def __call__(self, trial: Trial, should_stop: ShouldStop) -> Figures:
-        """Returns fresh figures of a trial; see ``measure_again``."""
-        return measure_again(trial, self.task, should_stop)
+        """Returns fresh figures of a trial; see ``measure_again``.
+
+        Raises:
+            DsnnHpoError: as there; whatever else goes wrong is a TrialError, for it is no reason to end a run.
+        """
+        try:
+            return measure_again(trial, self.task, should_stop)
+        except TrialInterruptedError:
+            raise
+        except Exception as error:
+            # For the log; the error has the gist.
+            traceback.print_exc()
+            if isinstance(error, DsnnHpoError):
+                raise
+            raise TrialError(f"{type(error).__name__}: {error}") from error
 
 
 def measure_again(trial: Trial, task: Task, should_stop: ShouldStop = lambda: False, device: str = "cpu") -> Figures:

@@ -87,11 +87,13 @@ class Bench:
                 self._keep("samples_per_s", found.samples_per_s, _clocked(found.provenance.n_repeats))
                 if peer is not None:
                     # It is beside the point how sure this one is: one window.
-                    self._energy("float32_energy_j", peer.eval(), replace(self.plan, max_repeats=1))
+                    with _evaluating(peer):
+                        self._energy("float32_energy_j", peer, replace(self.plan, max_repeats=1))
             if executor is not None and wants_latency:
                 self._latency(executor)
             if "emulation_energy_j" in asked:
-                self._energy("emulation_energy_j", network.eval())
+                with _evaluating(network):
+                    self._energy("emulation_energy_j", network)
         return Figures(self._values, self._provenance, self._spent_j)
 
     def _energy(self, name: str, classify: Classify, plan: MeasuringPlan | None = None) -> Measured:
@@ -119,6 +121,17 @@ def _alone_if(measures: bool) -> Iterator[None]:
         return
     with measuring_alone():
         yield
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def _clocked(n_repeats: int) -> Provenance:

@@ -95,16 +95,17 @@ def _slurm() -> Iterator[Finding]:
         yield Finding("SLURM", "lack", "sinfo is here, but no controller answers", "scontrol ping")
         return
     yield Finding("SLURM", "ok", "partitions: " + "; ".join(partitions.splitlines()))
-    if not _output("sacct", "--noheader", "--starttime=now"):
+    # Where there is accounting it may well have no job to tell of.
+    if _output("sacct", "--noheader", "--starttime=now") is None:
         yield Finding("SLURM", "note", "sacct gives nothing; jobs are followed by squeue, which is enough")
 
 
-def _output(*command: str) -> str:
-    """Returns what a command prints, or nothing if it fails or takes too long."""
+def _output(*command: str) -> str | None:
+    """Returns what a command prints, or None if it fails or takes too long."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=True)
     except (OSError, subprocess.SubprocessError):
-        return ""
+        return None
     return done.stdout.strip()
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dsnn_hpo import pareto
+from dsnn_hpo.energy import EnergyConfig
 from dsnn_hpo.errors import InputError
 from dsnn_hpo.evaluation import MEASURED_FIGURES, Figures, measure_again
 from dsnn_hpo.experiment._build import build
@@ -81,8 +82,11 @@ def measure_run(
     folder = RunFolder(Path(path))
     history = read_run(folder.path)
     config = config_of(history.header)
-    if country is not None:
-        config = config.model_copy(update={"energy": config.energy.model_copy(update={"country": country})})
+    changes: dict[str, object] = {} if country is None else {"country": country}
+    if config.energy.final_repeats == 0:
+        # The run measured nothing after its search; here it is what was asked for.
+        changes["final_repeats"] = EnergyConfig().final_repeats
+    config = config.model_copy(update={"energy": config.energy.model_copy(update=changes)})
     _check_device(device)
     names = _to_measure(history, device)
     # Chosen by the search's figures, compared by the best that are known.

@@ -47,6 +47,7 @@ class Remeasurement:
     n_parallel: int
     max_attempts: int
     _n_lost: dict[int, int] = field(default_factory=dict)
+    _troubles: dict[int, str] = field(default_factory=dict)
 
     def run(
         self, history: Callable[[], History], record: Callable[[Measured], None], should_stop: ShouldStop
@@ -57,35 +58,49 @@ class Remeasurement:
             history: gives the run as it stands.
             record: takes note of a measurement.
             should_stop: asked now and then; what runs then is given up.
+
+        Raises:
+            ClusterError: no measurement can be made.
         """
-        troubles: dict[int, str] = {}
         running: dict[Future[Figures], Trial] = {}
+        has_news = True
         while not should_stop():
-            waiting = [
-                trial
-                for trial in contenders(history(), self.seed)
-                if trial.id not in troubles and trial not in running.values()
-            ]
-            for trial in waiting[: self.n_parallel - len(running)]:
-                running[self._submit(trial)] = trial
+            if has_news:
+                # Only then: what the driver works meanwhile, others measure as a busy machine.
+                left = [
+                    trial
+                    for trial in contenders(history(), self.seed)
+                    if trial.id not in self._troubles and trial not in running.values()
+                ]
+                for trial in left[: self.n_parallel - len(running)]:
+                    running[self._submit(trial)] = trial
             if not running:
                 break
             done, _ = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)
+            has_news = bool(done)
             for future in done:
                 trial = running.pop(future)
-                try:
-                    fresh = future.result()
-                except (TrialInterruptedError, ClusterError):
-                    break
-                except WorkerLostError as error:
-                    self._n_lost[trial.id] = self._n_lost.get(trial.id, 0) + 1
-                    if self._n_lost[trial.id] >= self.max_attempts:
-                        troubles[trial.id] = f"trial {trial.id} could not be measured again: {error}"
-                except DsnnHpoError as error:
-                    troubles[trial.id] = f"trial {trial.id} could not be measured again: {error}"
-                else:
+                if (fresh := self._figures(trial, future)) is not None:
                     record(Measured(trial, fresh.values, fresh.provenance, fresh.spent_j, now()))
-        return list(troubles.values())
+        return list(self._troubles.values())
+
+    def _figures(self, trial: Trial, future: Future[Figures]) -> Figures | None:
+        """Returns what a measurement gave, None if it gave nothing: to be tried again, unless it is among the troubles."""
+        try:
+            return future.result()
+        except ClusterError:
+            raise
+        except TrialInterruptedError:
+            return None
+        except WorkerLostError as error:
+            self._n_lost[trial.id] = self._n_lost.get(trial.id, 0) + 1
+            if self._n_lost[trial.id] < self.max_attempts:
+                return None
+            trouble: DsnnHpoError = error
+        except DsnnHpoError as error:
+            trouble = error
+        self._troubles[trial.id] = f"trial {trial.id} could not be measured again: {trouble}"
+        return None
 
     def _submit(self, trial: Trial) -> Future[Figures]:
         number = self._n_lost.get(trial.id, 0) + 1

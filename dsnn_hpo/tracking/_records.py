@@ -80,7 +80,8 @@ class Records:
         return len(self._counts)
 
     @property
-    def _n_figures(self) -> int:
+    def n_figures(self) -> int:
+        """Returns the number of results told and of measurements after the search: more of them may move the front."""
         return self.n_told + self._n_measured
 
     @property
@@ -101,7 +102,7 @@ class Records:
     def advance(self, history: History) -> set[str]:
         """Takes the events that are new and returns the keys of the configurations whose record has changed."""
         changed: set[str] = set()
-        n_figures_before = self._n_figures
+        n_figures_before = self.n_figures
         for event in history.events[self._n_events :]:
             self._end_ms = max(self._end_ms, _ms(event.time))
             match event:
@@ -126,7 +127,7 @@ class Records:
                     self._last_mark = event
                     changed.update(key for key, c in self._configurations.items() if _in_flight(c))
         self._n_events = len(history.events)
-        if self._n_figures > n_figures_before:
+        if self.n_figures > n_figures_before:
             front = frozenset(result.trial.key for result in history.front())
             changed |= front ^ self._front
             self._front = front
@@ -213,7 +214,7 @@ class Records:
                 *_parts(told, self._header),
                 *(tuple(_measured_points(m, self._header)) for m in configuration.measured),
             ),
-            membership=Point("is_pareto", float(member), self._last_figure_ms, self._n_figures),
+            membership=Point("is_pareto", float(member), self._last_figure_ms, self.n_figures),
         )
 
     def _child_status(self, configuration: _Configuration) -> Status:
