@@ -71,6 +71,7 @@ class Records:
         self._n_failed = self._n_measured = 0
         self._front: frozenset[str] = frozenset()
         self._last_mark: Mark | None = None
+        self._had_reason = False
         self._last_figure_ms = _ms(header.created)
         self._end_ms = _ms(header.created)
 
@@ -125,6 +126,7 @@ class Records:
                 case Mark():
                     self._energy_j += event.energy_j
                     self._last_mark = event
+                    self._had_reason |= bool(event.reason)
                     changed.update(key for key, c in self._configurations.items() if _in_flight(c))
         self._n_events = len(history.events)
         if self.n_figures > n_figures_before:
@@ -155,7 +157,8 @@ class Records:
             "mlflow.source.name": "dsnn-hpo",
             **{f"version.{_name(k)}": _short(v) for k, v in header.versions.items()},
         }
-        if self._last_mark is not None and self._last_mark.reason:
+        if self._last_mark is not None and self._had_reason:
+            # Empty where that of an earlier mark no longer holds.
             tags["dsnn_hpo.reason"] = _short(self._last_mark.reason)
         return RunRecord(
             key="",
