@@ -150,6 +150,8 @@ def test_cifar10_paper_experiment_runs_on_a_small_archive(cifar10_archive, tmp_p
         fidelity={"min_epochs": 1, "max_epochs": 3, "eta": 3},
         budget={"trials": 6},
         execution={"workers": 1, "threads": 1},
+        # Measuring the front again is tested elsewhere, and takes half a minute for each member.
+        energy={"final_repeats": 0},
     )
     outcome = start(config, tmp_path / "run")
     history = outcome.history
