@@ -89,9 +89,7 @@ def measure_run(
     config = config.model_copy(update={"energy": config.energy.model_copy(update=changes)})
     _check_device(device)
     names = _to_measure(history, device)
-    # Chosen by the search's figures, compared by the best that are known.
-    latest = {result.trial.id: result for result in history.latest_results()}
-    results = [latest[result.trial.id] for result in worth_measuring(history)]
+    results = _chosen(history)
     if not results:
         raise InputError(f"{folder.path} has no front to measure: no trial has completed")
     task = replace(build(config, folder.space).task(folder.path), objectives=tuple(names))
@@ -105,6 +103,14 @@ def measure_run(
     found = _compared(history, results, fresh, names)
     file = _write(folder, history, found)
     return RunMeasurement(names, tuple(found), file)
+
+
+def _chosen(history: History) -> list[Result]:
+    """Returns the front, and what the search found on it or near it, by the best figures; by the first objective."""
+    ids = {result.trial.id for result in (*worth_measuring(history), *history.front())}
+    first = history.objectives[0]
+    chosen = [result for result in history.latest_results() if result.trial.id in ids]
+    return sorted(chosen, key=lambda result: first.loss(result.values[first.name]))
 
 
 def _to_measure(history: History, device: str) -> dict[str, str]:

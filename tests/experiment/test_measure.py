@@ -186,6 +186,14 @@ def test_the_run_s_own_figures_are_the_best_that_it_has(run_folder, here):
 
 
 @needs_kernels
+def test_who_came_onto_the_front_after_the_search_is_measured_too(run_folder, here):
+    here(t0=10.0, t1=5.0, t2=9.5, t3=8.0)
+    figures = {**FIGURES, 3: (0.4, 8.0)}
+    folder = run_folder(figures=figures, again=[(1, 10.5), (2, 9.5)])
+    assert [member.trial for member in measure_run(folder).members] == [0, 1, 2, 3]
+
+
+@needs_kernels
 def test_a_run_that_measured_nothing_after_its_search_is_measured_here(run_folder, here):
     tasks = here(t0=1.0, t1=1.0, t2=1.0)
     measure_run(run_folder(energy="{final_repeats: 0}"))
