@@ -13,7 +13,7 @@ from dsnn_hpo import pareto
 from dsnn_hpo.energy import EnergyConfig
 from dsnn_hpo.errors import InputError
 from dsnn_hpo.evaluation import MEASURED_FIGURES, Figures, measure_again
-from dsnn_hpo.experiment._build import build
+from dsnn_hpo.experiment._build import build_again
 from dsnn_hpo.experiment._folder import RunFolder, read_run
 from dsnn_hpo.experiment._remeasure import worth_measuring
 from dsnn_hpo.experiment.config import config_of
@@ -92,7 +92,7 @@ def measure_run(
     results = _chosen(history)
     if not results:
         raise InputError(f"{folder.path} has no front to measure: no trial has completed")
-    task = replace(build(config, folder.space).task(folder.path), objectives=tuple(names))
+    task = replace(build_again(config, folder).task(folder.path), objectives=tuple(names))
     order = list(results)
     random.Random(time.time_ns()).shuffle(order)
     fresh: dict[int, Figures] = {}

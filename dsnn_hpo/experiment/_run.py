@@ -20,7 +20,7 @@ from dsnn_hpo.errors import JournalError, RunInterruptedError
 from dsnn_hpo.evaluation import MeasureAgain, Target
 from dsnn_hpo.execution import make_executor
 from dsnn_hpo.experiment._attempts import Workplace
-from dsnn_hpo.experiment._build import Experiment, build
+from dsnn_hpo.experiment._build import Experiment, build, build_again
 from dsnn_hpo.experiment._drive import Driver, Observer, check_not_hopeless, replay
 from dsnn_hpo.experiment._folder import RunFolder, default_folder, resume_line
 from dsnn_hpo.experiment._front import FrontMember, front_members
@@ -86,6 +86,8 @@ def _begun(experiment: Experiment, folder: RunFolder) -> Iterator[tuple[Journal,
         # Another run may have begun here between the two lines above.
         folder.create()
         shutil.copyfile(config.space_path, folder.space)
+        if Path(config.hardware_table).is_absolute():
+            shutil.copyfile(config.hardware_table, folder.hardware)
         folder.experiment.write_text(config.text, encoding="utf-8")
         experiment.split.save(folder.split)
         header = _header(experiment, folder)
@@ -108,7 +110,7 @@ def resume(path: str | Path, observers: Sequence[Observer] = ()) -> Outcome:
     with folder.lock():
         opened, history = Journal.resume(folder.journal)
         with opened:
-            experiment = build(config_of(history.header), folder.space)
+            experiment = build_again(config_of(history.header), folder)
             if history.header.data_digest != experiment.dataset.digest:
                 raise JournalError(
                     f"{folder.path}: the data set {experiment.dataset.name} has changed since the run began; "

@@ -10,6 +10,8 @@ import yaml
 from dsnn_hpo import kernels
 from dsnn_hpo.errors import InputError
 from dsnn_hpo.experiment import ExperimentConfig, build
+from dsnn_hpo.experiment._build import build_again
+from dsnn_hpo.experiment._run import prepare
 from dsnn_hpo.experiment.config import BudgetConfig
 
 GOOD = {
@@ -91,6 +93,19 @@ def test_workers_are_told_where_the_table_is(tmp_path, monkeypatch):
     data = {**GOOD, "task": {"dataset": "digits", "model": "cnn"}, "energy": {"hardware": "mine.yaml"}}
     task = build(ExperimentConfig.from_mapping(data, tmp_path)).task(tmp_path)
     assert task.energy.hardware == str(tmp_path / "mine.yaml")
+
+
+def test_a_run_keeps_the_user_s_own_table(tmp_path):
+    shipped = files("dsnn_hpo.energy.hardware") / "tables" / "horowitz-45nm.yaml"
+    (tmp_path / "mine.yaml").write_text(shipped.read_text(encoding="utf-8"))
+    data = {**GOOD, "task": {"dataset": "digits", "model": "cnn"}, "energy": {"hardware": "mine.yaml"}}
+    config = ExperimentConfig.from_mapping(data, tmp_path)
+    folder = prepare(config, tmp_path / "run")
+    # Resuming after it changed would mix figures of two tables.
+    (tmp_path / "mine.yaml").unlink()
+    task = build_again(config, folder).task(folder.path)
+    assert task.energy.hardware == str(folder.hardware)
+    assert folder.hardware.read_text(encoding="utf-8") == shipped.read_text(encoding="utf-8")
 
 
 def test_an_energy_budget_is_enough(tmp_path):
