@@ -1,16 +1,19 @@
 """Fronts by measured and by modelled energy, side by side, of runs whose results carry both.
 
-    python benchmarks/measured_modelled.py RUN [RUN ...] [--png FILE]
+    python benchmarks/measured_modelled.py RUN [RUN ...] [--again] [--png FILE]
 
 Of each run: its configurations at the front's fidelity over both energies, those on either front marked; and how far the
-two energies order them alike (Spearman's rank correlation).
+two energies order them alike (Spearman's rank correlation). A search measures in one short window beside other workers;
+`--again` measures every configuration here, alone, in long ones (half a minute each; better on a quiet machine).
 """
 
 from __future__ import annotations
 
 import argparse
+import random
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dsnn_hpo import pareto
+from dsnn_hpo.evaluation import measure_again
+from dsnn_hpo.experiment import RunFolder, config_of
+from dsnn_hpo.experiment._build import build_again
 from dsnn_hpo.journal import read
 from dsnn_hpo.trial import Result
 
@@ -42,16 +48,29 @@ class Run:
         return np.array([result.values[name] for result in self.results])
 
 
-def run_of(folder: Path) -> Run:
+def run_of(folder: Path, again: bool) -> Run:
     """Returns what a run folder holds; raises KeyError if its results lack one of the energies."""
     history = read(folder / "journal.jsonl")
     latest = {r.trial.key: r for r in history.latest_results()}.values()
     results = tuple(pareto.completed(latest, history.front_fidelity))
+    if again:
+        results = _measured_again(folder, results)
     error = [result.values["error"] for result in results]
     fronts = {
         name: pareto.non_dominated(np.column_stack([error, [r.values[name] for r in results]])) for name in ENERGIES
     }
     return Run(history.header.name, results, fronts)
+
+
+def _measured_again(folder: Path, results: Sequence[Result]) -> tuple[Result, ...]:
+    run = RunFolder(folder)
+    task = build_again(config_of(read(run.journal).header), run).task(folder)
+    task = replace(task, objectives=("inference_energy_j",))
+    fresh = {}
+    for result in random.sample(results, len(results)):
+        fresh[result.trial.id] = measure_again(result.trial, task)
+        print(f"trial {result.trial.id}: {fresh[result.trial.id].values}", file=sys.stderr, flush=True)
+    return tuple(replace(r, values={**r.values, **fresh[r.trial.id].values}) for r in results)
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
@@ -111,9 +130,10 @@ def main() -> None:
     """Prints the tables and writes the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    parser.add_argument("--again", action="store_true", help="measure all configurations here")
     parser.add_argument("--png", type=Path)
     arguments = parser.parse_args()
-    runs = [run_of(folder) for folder in arguments.runs]
+    runs = [run_of(folder, arguments.again) for folder in arguments.runs]
     for run in runs:
         print_table(run)
     if arguments.png:
