@@ -11,8 +11,9 @@ SANITIZED := build/sanitized
 
 .PHONY: demo test test-slow chaos lint bench kernels sanitize clean
 
+# Without kernels there is no executor to measure; energy is then modelled.
 demo: $(BUILT)
-	$(BIN)/dsnn-hpo run experiments/digits.yaml
+	$(BIN)/dsnn-hpo run experiments/digits$(if $(DSNN_HPO_WITHOUT_KERNELS),_hardware).yaml
 
 test: $(BUILT)
 	bash tests/system_packages.sh
@@ -41,6 +42,7 @@ bench: $(BUILT)
 	$(BIN)/python benchmarks/driver.py
 	$(BIN)/python benchmarks/driver.py --growth
 	$(BIN)/python benchmarks/workers.py
+	$(BIN)/python benchmarks/energy.py
 
 # The kernels' tests, which try each instruction set that the processor has, under AddressSanitizer and
 # UndefinedBehaviorSanitizer. What Python leaks at its end is not the kernels'.

@@ -14,6 +14,8 @@
     ├── JournalError            the journal is damaged; names the line
     ├── TrackingError           the tracking server refused or is away
     ├── KernelError             the compiled kernels are broken or stale; or asked for, but missing or not made for the tensors
+    ├── EnergyError             energy could not be measured, or the figure would be none
+    │   └── SensorError         a sensor failed, at once or in mid-window
     ├── WorkerError             a worker ended before its trial
     │   ├── WorkerLostError     through no fault of the trial's: killed, preempted, its node failed
     │   ├── MemoryLimitError    it used more memory than there is, or than it may
@@ -78,6 +80,14 @@ class TrackingError(DsnnHpoError):
 
 class KernelError(DsnnHpoError):
     """The compiled kernels are broken or of another version; or asked for, but not built or not made for the tensors."""
+
+
+class EnergyError(DsnnHpoError):
+    """Energy could not be measured, or what was measured is no figure."""
+
+
+class SensorError(EnergyError):
+    """A sensor failed, at once or in mid-window; the message names it, and what mends it where that is known."""
 
 
 class WorkerError(DsnnHpoError):

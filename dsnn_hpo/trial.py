@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Literal
@@ -34,10 +34,33 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
         o.name: o
         for o in (
             Objective("error", "minimize", "1", "share of misclassified validation samples, 0 to 1"),
-            Objective("inference_energy_j", "minimize", "J/1000 samples", "energy to classify 1,000 samples"),
+            Objective(
+                "inference_energy_j",
+                "minimize",
+                "J/1000 samples",
+                "energy to classify 1,000 samples on the compiled executor, which is what would be deployed",
+            ),
+            Objective(
+                "emulation_energy_j",
+                "minimize",
+                "J/1000 samples",
+                "energy to classify 1,000 samples with the float network that learns, which emulates shifts and sums",
+            ),
+            Objective(
+                "hardware_energy_uj",
+                "minimize",
+                "uJ/sample",
+                "modelled energy of one inference on a target: operations and bytes times a table, accumulation included",
+            ),
             Objective("train_energy_j", "minimize", "J", "energy of training, all rungs of the configuration"),
             Objective("model_size_bytes", "minimize", "B", "parameters packed at their real bit widths"),
-            Objective("latency_ms", "minimize", "ms", "median time to classify one sample (batch size 1)"),
+            Objective(
+                "latency_ms", "minimize", "ms", "median time to classify one sample on the executor (batch size 1)"
+            ),
+            Objective("latency_p95_ms", "minimize", "ms", "95th percentile of the same"),
+            Objective(
+                "samples_per_s", "maximize", "1/s", "samples classified in a second on the executor, in whole batches"
+            ),
             Objective("co2_g", "minimize", "g CO2eq", "emissions of training, all rungs of the configuration"),
         )
     }
@@ -97,6 +120,39 @@ class FailureCause(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Provenance:
+    """How a figure was obtained, and how sure it is.
+
+    Attributes:
+        method: where it comes from, part by part, e.g. ``"cpu: rapl, ram: model"``.
+        quality: read from a sensor; estimated, in whole or in part, from load and rated power; or modelled from counts.
+        scope: whose: of the process, of the whole machine, of a device, or of one inference (modelled).
+        hardware: that it was taken on, or was modelled for.
+        ci95: half the width of its 95 % interval, in the figure's unit; None where it was taken once.
+        n_repeats: how many windows, or samples, it is the mean of.
+        idle_subtracted: whether what the hardware takes at rest was taken off.
+        remarks: what casts doubt on it, e.g. a busy machine.
+    """
+
+    method: str
+    quality: Literal["measured", "estimated", "modelled"]
+    scope: Literal["process", "machine", "device", "inference"]
+    hardware: str
+    ci95: float | None = None
+    n_repeats: int = 1
+    idle_subtracted: bool = False
+    remarks: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Returns it as one line, e.g. ``"estimated (cpu: cpu_load, ram: model; this process; AMD EPYC, 2 cores)"``."""
+        whose = {"process": "this process", "machine": "whole machine", "device": "whole device", "inference": ""}
+        parts = [self.method, whose[self.scope], self.hardware]
+        parts += [f"mean of {self.n_repeats}"] if self.n_repeats > 1 else []
+        parts += ["idle subtracted"] if self.idle_subtracted else []
+        return f"{self.quality} ({'; '.join(p for p in (*parts, *self.remarks) if p)})"
+
+
+@dataclass(frozen=True, slots=True)
 class Epoch:
     """One epoch of a training curve; ``number`` counts from 1."""
 
@@ -113,7 +169,8 @@ class Result:
 
     ``values`` are measured on the validation split and guide the search; ``test_values`` are reported and never
     seen by an optimizer. ``n_epochs`` counts the epochs trained for this result alone (a continued configuration
-    does not pay again for earlier rungs); ``provenance`` says how figures were obtained. ``log`` is the path of the
+    does not pay again for earlier rungs), and ``energy_j`` is that of training them; ``measuring_energy_j`` that of
+    measuring the values. ``provenance`` says how figures were obtained. ``log`` is the path of the
     trial's log, relative to the run folder; of a failed trial, ``log_tail`` holds its last lines.
     """
 
@@ -126,7 +183,8 @@ class Result:
     curve: tuple[Epoch, ...] = ()
     n_epochs: int = 0
     energy_j: float = 0.0
-    provenance: Mapping[str, str] = field(default_factory=dict)
+    measuring_energy_j: float = 0.0
+    provenance: Mapping[str, Provenance] = field(default_factory=dict)
     cause: FailureCause | None = None
     log: str = ""
     log_tail: str = ""
@@ -156,7 +214,8 @@ def to_json(value: Trial | Result) -> dict[str, Any]:
         "curve": [[e.number, e.train_loss, e.validation_error, e.lr, e.seconds] for e in value.curve],
         "n_epochs": value.n_epochs,
         "energy_j": value.energy_j,
-        "provenance": dict(value.provenance),
+        "measuring_energy_j": value.measuring_energy_j,
+        "provenance": {name: asdict(how) for name, how in value.provenance.items()},
         "cause": value.cause,
         "log": value.log,
         "log_tail": value.log_tail,
@@ -170,11 +229,17 @@ def trial_from_json(data: Mapping[str, Any]) -> Trial:
 
 def result_from_json(data: Mapping[str, Any]) -> Result:
     """Returns the result that ``to_json`` wrote; raises KeyError, TypeError or ValueError on anything else."""
-    fields = {k: v for k, v in data.items() if k not in ("trial", "state", "curve", "cause")}
+    fields = {k: v for k, v in data.items() if k not in ("trial", "state", "curve", "cause", "provenance")}
     return Result(
         trial=trial_from_json(data["trial"]),
         state=TrialState(data["state"]),
         cause=FailureCause(data["cause"]) if data.get("cause") else None,
         curve=tuple(Epoch(*row) for row in data["curve"]),
+        provenance={name: provenance_from_json(how) for name, how in data["provenance"].items()},
         **fields,
     )
+
+
+def provenance_from_json(data: Mapping[str, Any]) -> Provenance:
+    """Returns the provenance whose fields these are; raises KeyError or TypeError on anything else."""
+    return Provenance(**{**data, "remarks": tuple(data["remarks"])})

@@ -7,8 +7,8 @@ import random
 import pytest
 
 from dsnn_hpo.errors import JournalError
-from dsnn_hpo.journal import Asked, Header, History, Journal, Lost, Mark, Told, _file, read
-from dsnn_hpo.trial import FailureCause, Fidelity, Result, Trial, TrialState
+from dsnn_hpo.journal import Asked, Header, History, Journal, Lost, Mark, Measured, Told, _file, read
+from dsnn_hpo.trial import FailureCause, Fidelity, Provenance, Result, Trial, TrialState
 
 HEADER = Header(
     run_id="r1",
@@ -119,7 +119,7 @@ def test_another_format_is_refused(path):
 
     record = {**module._file._header_to_json(HEADER), "format": 99}
     path.write_bytes(module._file._encode(record))
-    with pytest.raises(JournalError, match="format 99 is not 1"):
+    with pytest.raises(JournalError, match="format 99 is not 2"):
         read(path)
 
 
@@ -219,3 +219,21 @@ def test_a_disk_that_stays_full_ends_the_run_with_a_whole_journal(path, monkeypa
         ):
             journal.append(told(0))
     assert read(path).events == EVENTS
+
+
+def test_a_measurement_takes_the_place_of_the_figures_and_survives_the_file(tmp_path):
+    path = tmp_path / "again.jsonl"
+    how = Provenance("cpu: rapl", "measured", "machine", "a CPU", 0.01, 5, remarks=("busy machine",))
+    events = [Asked(trial(0), 1.0), told(0, 0.1), Asked(trial(1), 2.0), told(1, 0.2)]
+    again = Measured(trial(1), {"error": 0.05}, {"error": how}, 3.0, 9.0)
+    with Journal.create(path, HEADER) as journal:
+        for event in (*events, again, Mark("finished", 10.0, "", 2.5)):
+            journal.append(event)
+    history = read(path)
+    assert list(history.events[-2:]) == [again, Mark("finished", 10.0, "", 2.5)]
+    assert history.measured == {1: again}
+    assert [r.values["error"] for r in history.results] == [0.1, 0.2]
+    assert [r.values["error"] for r in history.latest_results()] == [0.1, 0.05]
+    assert history.latest_results()[1].provenance == {"error": how}
+    assert [m.trial.id for m in history.front()] == [1]
+    assert history.energy_j == pytest.approx(sum(r.energy_j for r in history.results) + 3.0 + 2.5)

@@ -95,3 +95,32 @@ def test_knee_is_the_bend_of_the_front():
     assert pareto.knee([[0.0, 10.0], [0.1, 1.0], [1.0, 0.0]]) == 1
     with pytest.raises(ValueError, match="empty"):
         pareto.knee([])
+
+
+@given(st.integers(0, 2**32), st.integers(1, 12), st.integers(1, 3))
+def test_optimality_without_errors_is_the_front(seed, n, m):
+    losses = np.random.default_rng(seed).random((n, m))
+    chances = pareto.optimality(losses, np.zeros((n, m)), n_draws=3)
+    assert (chances == pareto.non_dominated(losses)).all()
+
+
+def test_optimality_of_two_that_differ_by_one_deviation_of_their_difference():
+    # P(N(1, 1) < N(0, 1)) = Phi(-1 / sqrt 2) = 0.2398.
+    chances = pareto.optimality([[0.0], [1.0]], [[1.0], [1.0]], n_draws=20_000)
+    assert chances == pytest.approx([0.7602, 0.2398], abs=0.01)
+    assert (chances == pareto.optimality([[0.0], [1.0]], [[1.0], [1.0]], n_draws=20_000)).all()
+
+
+@given(st.integers(0, 2**32), st.integers(1, 12))
+def test_near_the_front_is_what_a_margin_brings_onto_it(seed, n):
+    losses = np.random.default_rng(seed).random((n, 2))
+    front = pareto.non_dominated(losses)
+    assert (pareto.near_front(losses, np.zeros((n, 2))) == front).all()
+    near = pareto.near_front(losses, np.full((n, 2), 0.1))
+    assert (near | ~front).all()
+    for i in range(n):
+        moved = losses.copy()
+        moved[i] -= 0.1
+        others = [j for j in np.flatnonzero(front) if j != i]
+        dominated = any((losses[j] <= moved[i]).all() and (losses[j] < moved[i]).any() for j in others)
+        assert near[i] != dominated

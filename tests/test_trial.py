@@ -11,6 +11,7 @@ from dsnn_hpo.trial import (
     Epoch,
     Fidelity,
     Objective,
+    Provenance,
     Result,
     Trial,
     TrialState,
@@ -68,7 +69,9 @@ def test_results_survive_json(config):
         curve=(Epoch(1, 2.0, 0.5, 0.1, 3.0),),
         n_epochs=6,
         energy_j=7.0,
-        provenance={"inference_energy_j": "estimated"},
+        provenance={
+            "inference_energy_j": Provenance("cpu: rapl", "measured", "machine", "a CPU", 0.1, 3, remarks=("hot",))
+        },
     )
     assert result_from_json(json.loads(json.dumps(to_json(result)))) == result
     assert trial_from_json(json.loads(json.dumps(to_json(trial)))) == trial

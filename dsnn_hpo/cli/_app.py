@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from dsnn_hpo.cli import check, front, logs, resume, run, schema, status, ui
+from dsnn_hpo.cli import check, doctor, front, logs, measure, resume, run, schema, status, ui
 from dsnn_hpo.cli._console import print_error
 from dsnn_hpo.errors import DsnnHpoError, DsnnHpoWarning, InputError, RunInterruptedError
 
@@ -26,7 +26,9 @@ app.command()(check.check)
 app.command()(status.status)
 app.command()(logs.logs)
 app.command()(front.front)
+app.command()(measure.measure)
 app.command()(ui.ui)
+app.command()(doctor.doctor)
 app.command()(schema.schema)
 
 

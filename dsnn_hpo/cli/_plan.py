@@ -62,10 +62,12 @@ def _totals(steps: Plan, experiment: Experiment) -> str:
         rounds.append(budget.trials / steps.n_trainings)
     if budget.full_trainings is not None:
         rounds.append(budget.full_trainings * max_epochs / steps.n_epochs)
-    limit = f"; at most {budget.wall_time_s:g} s" if budget.wall_time_s is not None else ""
+    limits = [f"{budget.wall_time_s:g} s"] if budget.wall_time_s is not None else []
+    limits += [f"{budget.energy_wh:g} Wh"] if budget.energy_wh is not None else []
+    limit = f"; at most {' and '.join(limits)}" if limits else ""
     a_round = f"a round: {steps.n_trainings} trainings, {steps.n_epochs} epochs"
     if not rounds:
-        return f"{a_round}; rounds until the time is over{limit}"
+        return f"{a_round}; rounds until the budget is spent{limit}"
     n_rounds = min(rounds)
     n_trainings = math.ceil(n_rounds * steps.n_trainings)
     n_epochs = math.ceil(n_rounds * steps.n_epochs)

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dsnn_hpo.experiment import ExperimentConfig, Observer, spent
-from dsnn_hpo.journal import History, Lost, Mark, Told
-from dsnn_hpo.report import RunningHypervolume, epochs, readable
+from dsnn_hpo.journal import History, Lost, Mark, Measured, Told
+from dsnn_hpo.report import RunningHypervolume, epochs, readable, with_interval
 from dsnn_hpo.trial import OBJECTIVES, Result, TrialState
 
 N_RECENT = 5
@@ -49,6 +49,8 @@ class _PlainProgress:
             print(line, file=sys.stderr, flush=True)
         elif isinstance(event, Lost):
             print(_lost_line(event), file=sys.stderr, flush=True)
+        elif isinstance(event, Measured):
+            print(_measured_line(event), file=sys.stderr, flush=True)
         elif isinstance(event, Mark):
             print(f"{self._config.name}: {event.name} {event.reason}".rstrip(), file=sys.stderr, flush=True)
 
@@ -61,13 +63,15 @@ class _LiveProgress:
         self._folder = folder
         self._figures = _Figures(config)
         self._history: History | None = None
-        self._lost = ""
+        self._news = ""
 
     def update(self, history: History) -> None:
         self._figures.take(history)
         self._history = history
         if isinstance(event := history.events[-1], Lost):
-            self._lost = _lost_line(event)
+            self._news = _lost_line(event)
+        elif isinstance(event, Measured) or (isinstance(event, Mark) and event.name == "measuring"):
+            self._news = _measured_line(event) if isinstance(event, Measured) else f"measuring {event.reason}"
 
     def __rich__(self) -> Group:
         history = self._history
@@ -78,7 +82,7 @@ class _LiveProgress:
         head = Table.grid(padding=(0, 2))
         head.add_row(Text(self._config.name, style="bold"), bar, f"{share:.0%}")
         recent = [Text(_one_line(r, self._config), style=_style(r)) for r in history.results[-N_RECENT:]]
-        lost = [Text(self._lost, style="yellow")] if self._lost else []
+        lost = [Text(self._news, style="yellow")] if self._news else []
         return Group(head, Text(self._figures.line(history)), *recent, *lost, Text(str(self._folder), style="dim"))
 
 
@@ -126,6 +130,15 @@ def _lost_line(lost: Lost) -> str:
     return (
         f"trial {lost.trial.id}: attempt {lost.attempt} was lost ({lost.reason}); it is tried again from its checkpoint"
     )
+
+
+def _measured_line(measured: Measured) -> str:
+    figures = [
+        f"{name} {with_interval(measured.values[name], how.ci95)}"
+        for name, how in measured.provenance.items()
+        if name in OBJECTIVES
+    ]
+    return f"trial {measured.trial.id} measured again: {', '.join(figures)}"
 
 
 def _share_done(history: History, config: ExperimentConfig) -> float:

@@ -52,7 +52,7 @@ def print_outcome(outcome: Outcome) -> None:
     n_failed = sum(r.state is TrialState.FAILED for r in history.results)
     failed = f", {n_failed} failed" if n_failed else ""
     out.print(
-        f"{len(history.results)} trials{failed} in {history.running_s:.0f} s; training used {history.energy_j / 1000:.3g} kJ",
+        f"{len(history.results)} trials{failed} in {history.running_s:.0f} s; the study used {history.energy_j / 1000:.3g} kJ",
         markup=False,
     )
     if not outcome.mirror.caught_up:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from dsnn_hpo.trial import Provenance
+
 
 @dataclass(frozen=True, slots=True)
 class Energy:
-    """Energy over a window: joules, grams of CO2 equivalents, seconds, and how the figures were obtained."""
+    """Energy over a window: joules, grams of CO2 equivalents, seconds, and how the joules were obtained."""
 
     value_j: float
     co2_g: float
     seconds: float
-    method: str
+    provenance: Provenance
 
 
 class Meter(Protocol):

@@ -2,23 +2,31 @@
 
 With scope ``machine`` CodeCarbon reads the processor's counters (RAPL) where they exist; otherwise, and with scope
 ``process``, the processor's figure is an estimate from processor time and rated power. Memory is always a model, and
-graphics cards are read (NVML) as whole devices in either scope. ``Energy.method`` says which for each.
+graphics cards are read (NVML) as whole devices in either scope. ``Energy.provenance`` says which for each.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import logging
+import os
+import platform
+import time
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from dsnn_hpo.energy._config import EnergyConfig
 from dsnn_hpo.energy._meter import Energy
+from dsnn_hpo.energy.sensors import Part, Sampler, SensorFacts
 from dsnn_hpo.errors import ExperimentError, one_of
+from dsnn_hpo.trial import Provenance
 
 J_PER_KWH = 3.6e6
+# As often as CodeCarbon's own trackers.
+_SAMPLE_S = 1.0
 _MEASURED_MODES = frozenset({"intel_rapl", "windows_emi", "intel_power_gadget"})
-_SCOPES = {"process": "share of this process", "machine": "whole machine"}
 
 
 class CodeCarbonMeter:
@@ -52,22 +60,104 @@ class CodeCarbonMeter:
             value_j=data.energy_consumed * J_PER_KWH,
             co2_g=data.emissions * 1000.0,
             seconds=data.duration,
-            method=self._method(),
+            provenance=self._provenance(),
         )
 
-    def _method(self) -> str:
-        return "; ".join(sorted(_source(part, self._scope) for part in _internal(self._tracker, "_hardware")))
+    def _provenance(self) -> Provenance:
+        parts = sorted(_source(part) for part in _internal(self._tracker, "_hardware"))
+        return Provenance(
+            ", ".join(f"{kind}: {source}" for kind, source, _ in parts),
+            "measured" if all(is_measured for *_, is_measured in parts) else "estimated",
+            self._scope,
+            hardware_name(),
+        )
 
 
-def _source(hardware: Any, scope: str) -> str:
-    """Returns e.g. ``"cpu: cpu_load (estimated, share of this process)"``."""
+class Estimator:
+    """A part of the machine as CodeCarbon sees it, as a sensor: the model of memory, or the processor's load × TDP."""
+
+    def __init__(self, hardware: Any, scope: Literal["process", "machine"]) -> None:
+        part, kind, is_measured = _source(hardware)
+        names = {"cpu_load": "processor time × rated power", "constant": "rated power", "model": "by its size"}
+        whose: Literal["process", "machine", "device"] = "device" if part == "gpu" else scope
+        self.facts = SensorFacts(names.get(kind, "CodeCarbon"), part, kind, is_measured, whose)
+        self.remarks: tuple[str, ...] = ()
+        self._hardware = hardware
+        # What cannot be watched between the edges has a power that does not depend on load.
+        watch = getattr(hardware, "monitor_power", None)
+        self._sampler = Sampler(watch, _SAMPLE_S) if watch is not None else None
+        self._began_s = 0.0
+
+    def start(self) -> None:
+        """Begins to watch the load."""
+        self._hardware.start()
+        self._began_s = time.perf_counter()
+        if self._sampler is not None:
+            self._sampler.start()
+
+    def joules(self) -> float:
+        """Returns CodeCarbon's kWh since ``start`` as joules."""
+        if self._sampler is not None:
+            self._sampler.stop()
+        _, energy = self._hardware.measure_power_and_energy(time.perf_counter() - self._began_s)
+        return float(energy.kWh) * J_PER_KWH
+
+
+def estimators(config: EnergyConfig) -> tuple[Estimator, ...]:
+    """Returns what CodeCarbon knows of this machine, but for NVIDIA's cards, which have a door of their own.
+
+    Raises:
+        RuntimeError: CodeCarbon could not be set up, or this version of it differs inside.
+    """
+    return tuple(Estimator(part, config.scope) for part in _hardware(config) if _source(part)[1] != "nvml")
+
+
+@lru_cache(maxsize=1)
+def _hardware(config: EnergyConfig) -> tuple[Any, ...]:
+    """Returns CodeCarbon's parts of this machine; a tracker looks for them when its first window opens."""
+    meter = CodeCarbonMeter(config)
+    meter.begin()
+    meter.end()
+    parts = tuple(_internal(_tracker(config), "_hardware"))
+    if not any(_source(part)[0] == "cpu" for part in parts):
+        raise RuntimeError(
+            f"CodeCarbon {importlib.metadata.version('codecarbon')} found no processor on this machine: it could not be set up"
+        )
+    return parts
+
+
+def rated_w_per_core(config: EnergyConfig) -> float:
+    """Returns the watts of a busy core by the processor's rated power, an estimate; raises as ``estimators``."""
+    (processor,) = (part for part in _hardware(config) if _source(part)[0] == "cpu")
+    return float(_internal(processor, "_tdp")) / (os.cpu_count() or 1)
+
+
+def _source(hardware: Any) -> tuple[Part, str, bool]:
+    """Returns a part's kind, where its figure comes from, and whether it is measured: ``("cpu", "cpu_load", False)``."""
     kind = type(hardware).__name__
     if kind == "RAM":
-        return f"ram: model (estimated, {_SCOPES[scope]})"
-    if kind != "CPU":
-        return f"{kind.lower()}: counter (measured, whole device)"
-    mode = _internal(hardware, "_mode")
-    return f"cpu: {mode} ({'measured, whole machine' if mode in _MEASURED_MODES else f'estimated, {_SCOPES[scope]}'})"
+        return "ram", "model", False
+    if kind == "GPU":
+        devices = getattr(getattr(hardware, "devices", None), "devices", ())
+        return "gpu", "amdsmi" if any("AMD" in type(device).__name__ for device in devices) else "nvml", True
+    if kind == "CPU":
+        mode = str(_internal(hardware, "_mode"))
+        return "cpu", mode, mode in _MEASURED_MODES
+    # Power read once, at the window's end, of a chip that has meters of its own.
+    parts: dict[str, Part] = {"CPU": "cpu", "RAM": "ram", "GPU": "gpu"}
+    return parts[str(_internal(hardware, "chip_part"))], kind.lower(), False
+
+
+@lru_cache(maxsize=1)
+def hardware_name() -> str:
+    """Returns the processor's name and number of cores that this process may use."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    return f"{name}, {len(os.sched_getaffinity(0))} cores"
 
 
 def _internal(owner: Any, name: str) -> Any:
@@ -105,6 +195,20 @@ def _tracker(config: EnergyConfig) -> Any:
     for name in ("_tasks", "_active_task", "_hardware"):
         _internal(tracker, name)
     return tracker
+
+
+@lru_cache(maxsize=8)
+def kg_per_kwh(country: str) -> float:
+    """Returns the kilograms of CO2 equivalents of a kilowatt hour, by CodeCarbon's data; raises as ``check_country``."""
+    from codecarbon.core.emissions import Emissions
+    from codecarbon.core.units import Energy as CodeCarbonEnergy
+    from codecarbon.external.geography import GeoMetadata
+    from codecarbon.input import DataSource
+
+    # Of a country that it does not know it would return the world's average.
+    check_country(country)
+    kg = Emissions(DataSource()).get_country_emissions(CodeCarbonEnergy.from_energy(1.0), GeoMetadata(country))
+    return float(kg)
 
 
 def check_country(code: str) -> None:

@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dsnn_hpo.evaluation._config import TaskConfig
 from dsnn_hpo.evaluation._progress import Progress, progress_path, read_progress
 
 if TYPE_CHECKING:
-    from dsnn_hpo.evaluation._evaluate import Target, Task, add_import_paths, evaluate, output_shape
+    from dsnn_hpo.evaluation._again import MeasureAgain, measure_again
+    from dsnn_hpo.evaluation._evaluate import Target, evaluate
+    from dsnn_hpo.evaluation._figures import Figures, check_executor
+    from dsnn_hpo.evaluation._modelled import modelled_energy_uj
+    from dsnn_hpo.evaluation._network import Task, add_import_paths, output_shape
+
+# Imported at first use: reading an experiment file must not load torch.
+_LAZY = {
+    **dict.fromkeys(("MeasureAgain", "measure_again"), "_again"),
+    **dict.fromkeys(("Figures", "check_executor"), "_figures"),
+    **dict.fromkeys(("Target", "evaluate"), "_evaluate"),
+    "modelled_energy_uj": "_modelled",
+    **dict.fromkeys(("Task", "add_import_paths", "output_shape"), "_network"),
+}
+
+MEASURED_FIGURES = frozenset(
+    {"inference_energy_j", "emulation_energy_j", "latency_ms", "latency_p95_ms", "samples_per_s"}
+)
+"""Objectives that are measured, with noise, and not counted."""
 
 __all__ = [
+    "MEASURED_FIGURES",
+    "Figures",
+    "MeasureAgain",
     "Progress",
     "Target",
     "Task",
     "TaskConfig",
     "add_import_paths",
+    "check_executor",
     "evaluate",
+    "measure_again",
+    "modelled_energy_uj",
     "output_shape",
     "progress_path",
     "read_progress",
@@ -24,9 +49,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Imported at first use: reading an experiment file must not load torch.
-    if name in __all__:
-        from dsnn_hpo.evaluation import _evaluate
-
-        return getattr(_evaluate, name)
+    if name in _LAZY:
+        return getattr(import_module(f"dsnn_hpo.evaluation.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

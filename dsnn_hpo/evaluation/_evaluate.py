@@ -4,48 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import sys
+import math
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
 
-from dsnn_hpo.data import PreparedData, load_dataset, load_split, prepare
-from dsnn_hpo.energy import CodeCarbonMeter, EnergyConfig, Meter
-from dsnn_hpo.errors import DivergedError, DsnnHpoError, TrialInterruptedError, WorkerLostError
-from dsnn_hpo.evaluation._config import TaskConfig
-from dsnn_hpo.evaluation._inference import measure_inference_energy, measure_latency_ms
+from dsnn_hpo.data import PreparedData
+from dsnn_hpo.energy import Meter, make_meter, search_plan
+from dsnn_hpo.errors import DivergedError, DsnnHpoError, InputError, TrialInterruptedError, WorkerLostError
+from dsnn_hpo.evaluation._figures import Bench
+from dsnn_hpo.evaluation._idle import idle_w
+from dsnn_hpo.evaluation._modelled import hardware_figure
+from dsnn_hpo.evaluation._network import Task, add_import_paths, build_network, prepared_data
 from dsnn_hpo.evaluation._recorder import Recorder, checkpoint_folder, latest_checkpoint
 from dsnn_hpo.evaluation._settings import Settings, settings_of
-from dsnn_hpo.models import build_model
-from dsnn_hpo.operators import convert_, packed_size_bytes
+from dsnn_hpo.operators import packed_size_bytes
 from dsnn_hpo.training import Checkpoint, error_rate, train
-from dsnn_hpo.trial import Config, FailureCause, Result, Trial, TrialState
+from dsnn_hpo.trial import FailureCause, Provenance, Result, Trial, TrialState
 
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE})
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """All that a worker must know to evaluate trials; small and picklable.
-
-    ``folder`` is the run folder: the split is read from it, checkpoints are kept in it. ``import_paths`` are searched
-    for the user's own network.
-    """
-
-    config: TaskConfig
-    objectives: tuple[str, ...]
-    max_epochs: int
-    energy: EnergyConfig
-    folder: Path
-    n_threads: int
-    import_paths: tuple[str, ...] = ()
 
 
 def evaluate(trial: Trial, task: Task, should_stop: Callable[[], bool] = lambda: False) -> Result:
@@ -71,7 +53,13 @@ def evaluate(trial: Trial, task: Task, should_stop: Callable[[], bool] = lambda:
         cause, reason = _failure(error)
         result = Result(trial, TrialState.FAILED, error=reason, cause=cause)
     seconds = time.monotonic() - started
-    return replace(result, seconds=seconds, n_epochs=evaluation.n_epochs, energy_j=evaluation.energy_j)
+    return replace(
+        result,
+        seconds=seconds,
+        n_epochs=evaluation.n_epochs,
+        energy_j=evaluation.energy_j,
+        measuring_energy_j=evaluation.measuring_energy_j,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +102,7 @@ class _Evaluation:
         self._task = task
         self._should_stop = should_stop
         self.n_epochs = 0
-        self.energy_j = 0.0
+        self.energy_j = self.measuring_energy_j = 0.0
 
     def result(self) -> Result:
         """Returns the completed result; raises whatever goes wrong."""
@@ -122,10 +110,10 @@ class _Evaluation:
         torch.set_num_threads(task.n_threads)
         add_import_paths(task.import_paths)
         settings = settings_of(trial, task.config, task.max_epochs)
-        data = _prepared(task.config, task.folder)
-        meter = CodeCarbonMeter(task.energy)
-        method = _warm_up(meter)
-        network = _build_network(settings, task, data, trial.seed)
+        data = prepared_data(task.config, task.folder)
+        meter = make_meter(task.energy)
+        how = _warm_up(meter)
+        network = build_network(settings, task, data, trial.seed)
         checkpoint = self._trained(network, settings, data, meter)
         values = {
             "error": checkpoint.curve[-1].validation_error,
@@ -133,14 +121,16 @@ class _Evaluation:
             "train_energy_j": checkpoint.train_energy_j,
             "co2_g": checkpoint.co2_g,
         }
-        provenance = dict.fromkeys(("train_energy_j", "co2_g"), method)
+        provenance = dict.fromkeys(("train_energy_j", "co2_g"), how)
+        provenance["error"] = _of_samples(values["error"], len(data.validation))
         test_batch_size = settings.training.test_batch_size
-        if "inference_energy_j" in task.objectives:
-            inference = measure_inference_energy(network, data, test_batch_size, meter, task.energy.window_s)
-            values["inference_energy_j"] = inference.energy_j
-            provenance["inference_energy_j"] = inference.method
-        if "latency_ms" in task.objectives:
-            values["latency_ms"] = measure_latency_ms(network, data)
+        plan = search_plan(task.energy, idle_w(task.energy, meter))
+        figures = Bench(data, test_batch_size, meter, plan).measured(network, task.objectives)
+        self.measuring_energy_j = figures.spent_j
+        # As an objective it must be known; otherwise it is worth having where it can be had.
+        with contextlib.suppress(*(() if "hardware_energy_uj" in task.objectives else (InputError,))):
+            modelled_uj, provenance["hardware_energy_uj"] = hardware_figure(network, data.input_shape, task.energy)
+            values["hardware_energy_uj"] = modelled_uj
         test_values = {}
         if trial.fidelity == task.max_epochs:
             # Whatever happens on the test split must not reach the search.
@@ -149,10 +139,10 @@ class _Evaluation:
         return Result(
             trial,
             TrialState.COMPLETED,
-            values=values,
+            values={**values, **figures.values},
             test_values=test_values,
             curve=checkpoint.curve,
-            provenance=provenance,
+            provenance={**provenance, **figures.provenance},
         )
 
     def _trained(self, network: nn.Module, settings: Settings, data: PreparedData, meter: Meter) -> Checkpoint:
@@ -179,47 +169,21 @@ class _Evaluation:
         return recorder.keep(checkpoint)
 
 
-def add_import_paths(paths: Iterable[str]) -> None:
-    """Lets modules in these folders be imported, after all others: a user's file must not hide a library's."""
-    sys.path.extend(path for path in paths if path not in sys.path)
-
-
-def output_shape(config: Config, task: Task, data: PreparedData) -> tuple[int, ...]:
-    """Returns the shape that a configuration's network gives for two blank images, without training it."""
-    settings = settings_of(Trial(0, config, task.max_epochs, seed=0), task.config, task.max_epochs)
-    with torch.random.fork_rng(devices=[]), torch.inference_mode():
-        network = _build_network(settings, task, data, seed=0).eval()
-        return tuple(network(torch.zeros(2, *data.input_shape)).shape)
-
-
-def _build_network(settings: Settings, task: Task, data: PreparedData, seed: int) -> nn.Module:
-    """Returns the untrained, converted network of a configuration; the seed fixes its initial weights."""
-    torch.manual_seed(seed)
-    network = build_model(task.config.model, data.input_shape, data.n_classes, settings.model_arguments)
-    choose = settings.operators.chooser(network, data.input_shape)
-    return convert_(network, choose, from_trained=False)
-
-
-def _warm_up(meter: Meter) -> str:
+def _warm_up(meter: Meter) -> Provenance:
     """Returns how the meter obtains its figures.
 
     Finds the sensors and loads what a first optimizer step loads, a second or two that no training is to be charged.
     """
     meter.begin()
-    method = meter.end().method
+    how = meter.end().provenance
     parameter = nn.Parameter(torch.zeros(1))
     parameter.grad = torch.zeros(1)
     torch.optim.Adam([parameter]).step()
-    return method
+    return how
 
 
-def _prepared(config: TaskConfig, folder: Path) -> PreparedData:
-    return _load_prepared(config.dataset, config.path, config.image_size, config.normalization, folder / "split.npz")
-
-
-@lru_cache(maxsize=1)
-def _load_prepared(
-    name: str, path: Path | None, image_size: int | None, normalization: Literal["standard", "imagenet"], split: Path
-) -> PreparedData:
-    # Once a worker, not once a trial.
-    return prepare(load_dataset(name, path, image_size), load_split(split), normalization)
+def _of_samples(share: float, n: int) -> Provenance:
+    """Returns the provenance of a share of n samples, with the interval of Agresti and Coull (1998)."""
+    adjusted = (share * n + 2) / (n + 4)
+    ci95 = 1.96 * math.sqrt(adjusted * (1 - adjusted) / (n + 4))
+    return Provenance("validation samples", "measured", "inference", "", ci95, n)

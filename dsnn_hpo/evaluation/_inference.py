@@ -1,73 +1,100 @@
-"""Energy and latency of inference, measured on the network as it stands, in eval mode."""
+"""Inference measured: on the compiled executor, which is what a user would deploy, and on the float network that learns."""
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from dsnn_hpo.data import PreparedData, batches
-from dsnn_hpo.energy import Meter
-from dsnn_hpo.errors import TrialError
+from dsnn_hpo.executor import Executor, freeze
+from dsnn_hpo.operators import set_progress_
 
 MAX_PREPARED_BYTES = 256 * 2**20
+N_CALIBRATION = 256
 N_LATENCY_RUNS = 50
+N_LATENCY_WARM_UPS = 5
+
+Classify = Callable[[Tensor], Tensor]
+"""Returns logits (n, classes) of normalised inputs, float32 (n, c, h, w): a network or an executor."""
 
 
 @dataclass(frozen=True, slots=True)
-class InferenceEnergy:
-    """Joules per 1,000 samples, over ``seconds`` of repeated passes, and how they were obtained."""
+class Latency:
+    """Milliseconds to classify one sample (batch size 1): median and 95th percentile of ``n_runs``."""
 
-    energy_j: float
-    seconds: float
-    method: str
+    median_ms: float
+    p95_ms: float
+    n_runs: int
 
 
-@torch.inference_mode()
-def measure_inference_energy(
-    network: nn.Module, data: PreparedData, batch_size: int, meter: Meter, window_s: float
-) -> InferenceEnergy:
-    """Returns the energy of classifying validation samples: one warm-up pass, then passes for at least ``window_s``.
+def deployed(network: nn.Module, data: PreparedData) -> Executor:
+    """Returns the network as it would be deployed: frozen, calibrated on training samples.
+
+    Layers that training has yet to bring into their final form, annealed adders at a low fidelity, are taken in that
+    form: the figures are of its operations, and its weights matter little to them. The network itself is left as it was.
+
+    Raises:
+        FreezeError: the network holds something that the executor does not know.
+    """
+    final = copy.deepcopy(network).eval()
+    set_progress_(final, 1.0)
+    calibration, _ = next(batches(data.train, N_CALIBRATION, mean=data.mean, std=data.std, generator=None))
+    return freeze(final, calibration)
+
+
+class Passes:
+    """Passes over validation samples, for ``measure``: each call is one, and returns the number of its samples.
 
     The batches lie ready as float32 tensors, so that the network is measured and not the loading of its data; of a
     validation set above 256 MiB its first samples are used.
 
-    Raises:
-        TrialError: the meter read no energy.
+    Args:
+        classify: a network in evaluation mode, or an executor.
+        data: of the run.
+        batch_size: samples at a time.
+        before: called before each pass.
+        device: where the batches lie.
     """
-    inputs = _prepared_batches(data, batch_size)
-    n_samples_a_pass = sum(len(batch) for batch in inputs)
-    network.eval()
-    _one_pass(network, inputs)
-    meter.begin()
-    n_passes, started = 0, time.monotonic()
-    try:
-        while time.monotonic() - started < window_s:
-            _one_pass(network, inputs)
-            n_passes += 1
-    finally:
-        energy = meter.end()
-    if not energy.value_j > 0:
-        raise TrialError(f"the energy meter read {energy.value_j} J over {energy.seconds:.1f} s ({energy.method})")
-    per_thousand = energy.value_j / (n_passes * n_samples_a_pass) * 1000.0
-    return InferenceEnergy(per_thousand, energy.seconds, energy.method)
+
+    def __init__(
+        self,
+        classify: Classify,
+        data: PreparedData,
+        batch_size: int,
+        before: Callable[[], None] = lambda: None,
+        device: str = "cpu",
+    ) -> None:
+        self._classify = classify
+        self._before = before
+        self._inputs = [batch.to(device) for batch in _prepared_batches(data, batch_size)]
+        self._n_samples = sum(len(batch) for batch in self._inputs)
+
+    @torch.inference_mode()
+    def __call__(self) -> int:
+        """Returns how many samples were classified."""
+        self._before()
+        for batch in self._inputs:
+            self._classify(batch)
+        return self._n_samples
 
 
 @torch.inference_mode()
-def measure_latency_ms(network: nn.Module, data: PreparedData) -> float:
-    """Returns the median milliseconds to classify one sample, of 50 after 5 to warm up."""
-    network.eval()
+def measure_latency(classify: Classify, data: PreparedData, n_runs: int = N_LATENCY_RUNS) -> Latency:
+    """Returns the time to classify one sample, of ``n_runs`` after 5 to warm up."""
     sample = _prepared_batches(data, batch_size=1, n_batches=1)[0]
     times = []
-    for run in range(N_LATENCY_RUNS + 5):
+    for run in range(n_runs + N_LATENCY_WARM_UPS):
         started = time.perf_counter()
-        network(sample)
-        if run >= 5:
-            times.append(time.perf_counter() - started)
-    return statistics.median(times) * 1000.0
+        classify(sample)
+        if run >= N_LATENCY_WARM_UPS:
+            times.append(1000.0 * (time.perf_counter() - started))
+    return Latency(statistics.median(times), statistics.quantiles(times, n=20)[-1], len(times))
 
 
 def _prepared_batches(data: PreparedData, batch_size: int, n_batches: int | None = None) -> list[Tensor]:
@@ -79,8 +106,3 @@ def _prepared_batches(data: PreparedData, batch_size: int, n_batches: int | None
         if n_bytes >= MAX_PREPARED_BYTES or len(prepared) == n_batches:
             break
     return prepared
-
-
-def _one_pass(network: nn.Module, inputs: list[Tensor]) -> None:
-    for batch in inputs:
-        network(batch)

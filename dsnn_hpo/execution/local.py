@@ -288,6 +288,10 @@ def _initialize_worker(setup: _Setup) -> None:
     os.environ["MKL_NUM_THREADS"] = str(setup.n_threads)
     if setup.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = setup.gpu
+    # Its lock between processes would be reported as leaked when this one is ended; torch.fx makes a bar for each pass.
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())
     # What a user should know, the driver has said once.
     warnings.simplefilter("ignore", DsnnHpoWarning)
     threading.Thread(target=_end_with_driver, args=(setup.driver_pid,), daemon=True).start()

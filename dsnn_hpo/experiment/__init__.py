@@ -11,7 +11,9 @@ from dsnn_hpo.experiment.config import ExperimentConfig, config_of
 if TYPE_CHECKING:
     from dsnn_hpo.experiment._attempts import Workplace
     from dsnn_hpo.experiment._build import Experiment, build
+    from dsnn_hpo.experiment._doctor import Finding, examine
     from dsnn_hpo.experiment._drive import Driver, Observer, replay, spent
+    from dsnn_hpo.experiment._measure import Remeasured, RunMeasurement, measure_run
     from dsnn_hpo.experiment._mirror import serve_ui
     from dsnn_hpo.experiment._run import Outcome, resume, run, start
     from dsnn_hpo.experiment._status import RunStatus, TrialStatus, run_status, trial_log
@@ -21,6 +23,8 @@ _LAZY = {
     **dict.fromkeys(("Driver", "Observer", "replay", "spent"), "_drive"),
     **dict.fromkeys(("Experiment", "build"), "_build"),
     "Workplace": "_attempts",
+    **dict.fromkeys(("Finding", "examine"), "_doctor"),
+    **dict.fromkeys(("Remeasured", "RunMeasurement", "measure_run"), "_measure"),
     "serve_ui": "_mirror",
     **dict.fromkeys(("RunStatus", "TrialStatus", "run_status", "trial_log"), "_status"),
     **dict.fromkeys(("SubmittedRun", "submit"), "_submit"),
@@ -31,10 +35,13 @@ __all__ = [
     "Driver",
     "Experiment",
     "ExperimentConfig",
+    "Finding",
     "FrontMember",
     "Observer",
     "Outcome",
+    "Remeasured",
     "RunFolder",
+    "RunMeasurement",
     "RunStatus",
     "SubmittedRun",
     "TrialStatus",
@@ -42,7 +49,9 @@ __all__ = [
     "build",
     "config_of",
     "default_folder",
+    "examine",
     "front_members",
+    "measure_run",
     "read_run",
     "replay",
     "resume",

@@ -13,9 +13,11 @@ import ConfigSpace
 from dsnn_hpo import kernels, models
 from dsnn_hpo.data import Dataset, Split, check_dataset, load_dataset, make_split, prepare
 from dsnn_hpo.energy import check_country
+from dsnn_hpo.energy.hardware import load_table
 from dsnn_hpo.errors import DsnnHpoError, ExperimentError, InputError, ModelError, one_of
-from dsnn_hpo.evaluation import Task, add_import_paths, output_shape
+from dsnn_hpo.evaluation import Task, add_import_paths, check_executor, modelled_energy_uj, output_shape
 from dsnn_hpo.execution import check_execution
+from dsnn_hpo.experiment._folder import RunFolder
 from dsnn_hpo.experiment.config import ExperimentConfig
 from dsnn_hpo.models import InputShape
 from dsnn_hpo.search_space import ModelFacts, check_fixed, load_search_space, plain
@@ -31,6 +33,7 @@ class Experiment:
     space: ConfigSpace.ConfigurationSpace
     dataset: Dataset
     split: Split
+    hardware: str
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -44,19 +47,25 @@ class Experiment:
             config=config.task.model_copy(update={"path": config.data_path}),
             objectives=config.objectives,
             max_epochs=config.fidelity.max_epochs,
-            energy=config.energy,
+            energy=config.energy.model_copy(update={"hardware": self.hardware}),
             folder=folder.resolve(),
             n_threads=config.execution.threads_per_worker,
             import_paths=(str(config.folder),),
         )
 
 
-def build(config: ExperimentConfig, space_file: Path | None = None) -> Experiment:
+def build_again(config: ExperimentConfig, folder: RunFolder) -> Experiment:
+    """Returns the parts of a run's experiment, from its own copies of the files; raises as ``build``."""
+    return build(config, folder.space, str(folder.hardware) if folder.hardware.exists() else None)
+
+
+def build(config: ExperimentConfig, space_file: Path | None = None, hardware: str | None = None) -> Experiment:
     """Returns the experiment's parts.
 
     Args:
         config: the experiment.
         space_file: the search space to use instead of the one that the experiment names (a run's own copy).
+        hardware: likewise, the table of costs.
 
     Raises:
         InputError: the data are missing, the space does not fit the network, or anything else that would fail later.
@@ -68,6 +77,10 @@ def build(config: ExperimentConfig, space_file: Path | None = None) -> Experimen
         check_country(config.energy.country)
     with _at(config, "energy.scope"):
         _check_scope(config)
+    with _at(config, "energy.hardware"):
+        load_table(hardware or config.hardware_table)
+    with _at(config, "objectives"):
+        check_executor(config.objectives)
     with _at(config, "execution"):
         check_execution(config.execution)
     with _at(config, "task.dataset"):
@@ -86,9 +99,14 @@ def build(config: ExperimentConfig, space_file: Path | None = None) -> Experimen
         _check_settled_once(config, space)
     # Broken kernels stop the run here, not in each trial.
     kernels.isa()
-    experiment = Experiment(config, space, dataset, split)
+    experiment = Experiment(config, space, dataset, split, hardware or config.hardware_table)
     with _at(config, "task.model"):
         _check_default_runs(experiment)
+    if "hardware_energy_uj" in config.objectives:
+        with _at(config, "energy.hardware"):
+            default = plain(space.get_default_configuration())
+            data = prepare(dataset, split, config.task.normalization)
+            modelled_energy_uj(default, experiment.task(config.folder), data)
     return experiment
 
 

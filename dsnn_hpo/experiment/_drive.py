@@ -11,7 +11,7 @@ from typing import Protocol
 from dsnn_hpo.errors import DsnnHpoError, JournalError
 from dsnn_hpo.experiment._attempts import Attempt, LostAttempt, Workplace
 from dsnn_hpo.experiment.config import BudgetConfig
-from dsnn_hpo.journal import Asked, Event, History, Journal, Lost, Mark, MarkName, Told, now
+from dsnn_hpo.journal import Asked, Event, History, Journal, Lost, Mark, MarkName, Measured, Told, now
 from dsnn_hpo.optimizers import Optimizer
 from dsnn_hpo.trial import Result, Trial, TrialState
 
@@ -20,6 +20,7 @@ STOP_GRACE_S = 15.0
 KEEP_EVERY_N_EVENTS = 1000
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.2, 60.0
 N_FAILURES_TO_GIVE_UP = 10
+J_PER_WH = 3600.0
 
 
 class Observer(Protocol):
@@ -69,9 +70,9 @@ class Driver:
         """Returns the run as it stands."""
         return self._history
 
-    def mark(self, name: MarkName, reason: str = "") -> None:
-        """Records that the driver started, resumed or stopped."""
-        self._record(Mark(name, now(), reason))
+    def mark(self, name: MarkName, reason: str = "", energy_j: float = 0.0) -> None:
+        """Records that the driver started, resumed or stopped, and the joules that it took itself since it began."""
+        self.record(Mark(name, now(), reason, energy_j))
 
     def drive(self, budget: BudgetConfig, should_stop: Callable[[], bool]) -> None:
         """Runs until the budget is spent and no trial is left, or until ``should_stop``.
@@ -111,7 +112,7 @@ class Driver:
             trial = self._optimizer.ask()
             if trial is None:
                 return
-            self._record(Asked(trial, now()))
+            self.record(Asked(trial, now()))
             self._submit(trial, 1)
 
     def _submit(self, trial: Trial, number: int) -> None:
@@ -136,7 +137,7 @@ class Driver:
         return len(done)
 
     def _tell(self, result: Result) -> None:
-        self._record(Told(result, now()))
+        self.record(Told(result, now()))
         self._weigh(result)
         self._optimizer.tell(result)
 
@@ -151,7 +152,7 @@ class Driver:
         # Nobody was left to measure it: as long a time of the run's mean power.
         energy_j = lost.seconds * self._energy_j / self._seconds if self._seconds else 0.0
         trial, number = attempt.trial, attempt.number
-        self._record(Lost(trial, number, lost.reason, lost.seconds, energy_j, now()))
+        self.record(Lost(trial, number, lost.reason, lost.seconds, energy_j, now()))
         # What made a worker die, a full disk for instance, may take a while to pass.
         due = time.monotonic() + min(FIRST_RETRY_S * 4 ** (number - 1), LONGEST_RETRY_S)
         self._again.append((due, trial, number + 1))
@@ -162,7 +163,8 @@ class Driver:
         for _, trial, number in due:
             self._submit(trial, number)
 
-    def _record(self, event: Event) -> None:
+    def record(self, event: Event) -> None:
+        """Writes an event into the journal and shows it to the observers."""
         self._journal.append(event)
         self._history = self._history.extended(event)
         for observer in self._observers:
@@ -216,7 +218,7 @@ def replay(
                     )
             case Told(result):
                 optimizer.tell(result)
-            case Lost() | Mark():
+            case Lost() | Measured() | Mark():
                 pass
 
 
@@ -231,7 +233,15 @@ def spent(history: History, budget: BudgetConfig) -> float:
         shares.append(n_epochs / (budget.full_trainings * history.header.fidelity.max_epochs))
     if budget.wall_time_s is not None:
         shares.append(_running_s(history) / budget.wall_time_s)
+    if budget.energy_wh is not None:
+        shares.append((history.energy_j + _promised_j(history)) / (J_PER_WH * budget.energy_wh))
     return max(shares)
+
+
+def _promised_j(history: History) -> float:
+    """Returns what the trials in flight will take, at the run's mean energy an epoch."""
+    n_promised = sum(waiting.n_epochs_promised for waiting in history.in_flight)
+    return n_promised * history.energy_j / history.n_epochs if history.n_epochs else 0.0
 
 
 def _running_s(history: History) -> float:

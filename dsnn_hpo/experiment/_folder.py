@@ -34,6 +34,11 @@ class RunFolder:
         return self.path / "experiment.yaml"
 
     @property
+    def hardware(self) -> Path:
+        """Returns the copy of the user's own table of energies; there is none if the table ships with dsnn-hpo."""
+        return self.path / "hardware.yaml"
+
+    @property
     def space(self) -> Path:
         """Returns the copy of the search space's file."""
         return self.path / "search_space.yaml"

@@ -7,22 +7,26 @@ import platform
 import shutil
 import signal
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dsnn_hpo import report
+from dsnn_hpo.energy import rated_w_per_core
 from dsnn_hpo.errors import JournalError, RunInterruptedError
-from dsnn_hpo.evaluation import Target
+from dsnn_hpo.evaluation import MeasureAgain, Target
 from dsnn_hpo.execution import make_executor
 from dsnn_hpo.experiment._attempts import Workplace
-from dsnn_hpo.experiment._build import Experiment, build
+from dsnn_hpo.experiment._build import Experiment, build, build_again
 from dsnn_hpo.experiment._drive import Driver, Observer, check_not_hopeless, replay
 from dsnn_hpo.experiment._folder import RunFolder, default_folder, resume_line
 from dsnn_hpo.experiment._front import FrontMember, front_members
 from dsnn_hpo.experiment._mirror import default_store, open_run_mirror
+from dsnn_hpo.experiment._remeasure import Remeasurement, contenders
+from dsnn_hpo.experiment._retrain import Retraining, to_retrain
 from dsnn_hpo.experiment._snapshot import Snapshots
 from dsnn_hpo.experiment.config import ExperimentConfig, config_of
 from dsnn_hpo.journal import Header, History, Journal, now
@@ -82,6 +86,8 @@ def _begun(experiment: Experiment, folder: RunFolder) -> Iterator[tuple[Journal,
         # Another run may have begun here between the two lines above.
         folder.create()
         shutil.copyfile(config.space_path, folder.space)
+        if Path(config.hardware_table).is_absolute():
+            shutil.copyfile(config.hardware_table, folder.hardware)
         folder.experiment.write_text(config.text, encoding="utf-8")
         experiment.split.save(folder.split)
         header = _header(experiment, folder)
@@ -104,7 +110,7 @@ def resume(path: str | Path, observers: Sequence[Observer] = ()) -> Outcome:
     with folder.lock():
         opened, history = Journal.resume(folder.journal)
         with opened:
-            experiment = build(config_of(history.header), folder.space)
+            experiment = build_again(config_of(history.header), folder)
             if history.header.data_digest != experiment.dataset.digest:
                 raise JournalError(
                     f"{folder.path}: the data set {experiment.dataset.name} has changed since the run began; "
@@ -135,7 +141,7 @@ def _session(
         try:
             if not history.finished:
                 replay(optimizer, history, should_stop, n_known)
-                _drive_to_the_end(driver, config, folder, should_stop)
+                _drive_to_the_end(driver, experiment, workplace, folder, should_stop)
             timeout_s = MIRROR_TIMEOUT_S
         finally:
             executor.close()
@@ -146,20 +152,68 @@ def _session(
 
 
 def _drive_to_the_end(
-    driver: Driver, config: ExperimentConfig, folder: RunFolder, should_stop: Callable[[], bool]
+    driver: Driver, experiment: Experiment, workplace: Workplace, folder: RunFolder, should_stop: Callable[[], bool]
 ) -> None:
+    config = experiment.config
+    troubles: list[str] = []
+    began_s = time.process_time()
+
+    def own_energy_j() -> float:
+        # Its workers are processes of their own, and measure themselves.
+        return (time.process_time() - began_s) * rated_w_per_core(config.energy)
+
     driver.mark("resumed" if driver.history.events else "started")
     try:
         driver.drive(config.budget, should_stop)
         if not should_stop():
             check_not_hopeless(driver.history)
+            troubles = _make_sure(driver, experiment, workplace, should_stop)
     except Exception as error:
-        driver.mark("failed", f"{type(error).__name__}: {error}")
+        driver.mark("failed", f"{type(error).__name__}: {error}", own_energy_j())
         raise
     if should_stop():
-        driver.mark("interrupted")
+        driver.mark("interrupted", energy_j=own_energy_j())
         raise RunInterruptedError(f"interrupted; continue with: {resume_line(folder.path)}")
-    driver.mark("finished")
+    driver.mark("finished", "; ".join(troubles), own_energy_j())
+
+
+def _make_sure(
+    driver: Driver, experiment: Experiment, workplace: Workplace, should_stop: Callable[[], bool]
+) -> list[str]:
+    """Returns what could not be done, a line each, of training and measuring the front again."""
+    troubles = []
+    n_seeds = experiment.config.front_seeds
+    if n_seeds and (members := to_retrain(driver.history)):
+        driver.mark(
+            "measuring", f"the front again: {len(members)} configurations, each trained with {n_seeds} further seeds"
+        )
+        # Its inference is measured once, with the weights that are there to deploy.
+        task = replace(experiment.task(workplace.folder), objectives=("error",))
+        trainer = replace(workplace, evaluate=Target(task))
+        troubles += Retraining(trainer, n_seeds).run(lambda: driver.history, driver.record, should_stop)
+    remeasurement = _remeasurement(experiment, workplace)
+    if remeasurement is not None and not should_stop():
+        if waiting := contenders(driver.history, experiment.config.seed):
+            driver.mark("measuring", f"the front again, and what is near it: {len(waiting)} configurations")
+        troubles += remeasurement.run(lambda: driver.history, driver.record, should_stop)
+    return troubles
+
+
+def _remeasurement(experiment: Experiment, workplace: Workplace) -> Remeasurement | None:
+    """Returns how the front is measured again after the search, or None if it is not to be."""
+    config = experiment.config
+    if config.energy.final_repeats == 0:
+        return None
+    # Of one machine, only one measures at a time.
+    n_parallel = 1 if config.execution.kind == "local" else config.execution.workers
+    return Remeasurement(
+        workplace.executor,
+        MeasureAgain(experiment.task(workplace.folder)),
+        workplace.folder,
+        config.seed,
+        n_parallel,
+        workplace.max_attempts,
+    )
 
 
 @contextmanager

@@ -106,7 +106,7 @@ def trial_log(path: str | Path, trial_id: int) -> Path:
 def _ended(history: History) -> tuple[str, str]:
     last = history.events[-1] if history.events else None
     # A driver that ends by itself says so.
-    if isinstance(last, Mark) and last.name not in ("started", "resumed"):
+    if isinstance(last, Mark) and last.name not in ("started", "resumed", "measuring"):
         return last.name, last.reason
     return "killed", ""
 

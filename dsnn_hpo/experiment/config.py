@@ -57,10 +57,19 @@ class BudgetConfig(BaseModel):
         strict=True, default=None, gt=0, le=1e9, description="seconds; trials that run when they are over are finished"
     )
 
+    energy_wh: float | None = Field(
+        strict=True,
+        default=None,
+        gt=0,
+        le=1e9,
+        description="watt-hours of the whole study: training, measuring and lost attempts; what runs when they are used "
+        "up is finished",
+    )
+
     @model_validator(mode="after")
     def _is_bounded(self) -> Self:
-        if self.trials is None and self.full_trainings is None and self.wall_time_s is None:
-            raise ValueError("give at least one of trials, full_trainings, wall_time_s")
+        if self.trials is None and self.full_trainings is None and self.wall_time_s is None and self.energy_wh is None:
+            raise ValueError("give at least one of trials, full_trainings, wall_time_s, energy_wh")
         return self
 
 
@@ -108,6 +117,14 @@ class ExperimentConfig(BaseModel):
     execution: ExecutionConfig = LocalConfig()
     energy: EnergyConfig = EnergyConfig()
     tracking: TrackingConfig = TrackingConfig()
+    front_seeds: int = Field(
+        strict=True,
+        default=0,
+        ge=0,
+        le=100,
+        description="further seeds with which the front is trained again after the search; errors are then means, with "
+        "intervals that tell luck from merit",
+    )
     seed: int = Field(
         strict=True, default=0, ge=0, le=2**31 - 1, description="fixes splits, proposals, initial weights, batches"
     )
@@ -181,6 +198,13 @@ class ExperimentConfig(BaseModel):
         """Returns where the data set lies, as an absolute path, or None for the set's own default."""
         path = self.task.path
         return None if path is None else (self._folder / os.path.expanduser(path)).resolve()  # noqa: PTH111 - never raises
+
+    @property
+    def hardware_table(self) -> str:
+        """Returns the name of the table of costs, or the absolute path of the user's own."""
+        name = self.energy.hardware
+        is_path = Path(name).suffix or Path(name).name != name
+        return str((self._folder / os.path.expanduser(name)).resolve()) if is_path else name  # noqa: PTH111 - as above
 
     @property
     def tracking_uri(self) -> str | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from dsnn_hpo.trial import Fidelity, Result, Trial
+from dsnn_hpo.trial import Fidelity, Provenance, Result, Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +67,50 @@ class Told:
     time: float
 
 
-MarkName = Literal["started", "resumed", "interrupted", "failed", "finished"]
+MarkName = Literal["started", "resumed", "measuring", "interrupted", "failed", "finished"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Figures of a completed trial were obtained anew, after the search; they take the place of those in its result.
+
+    Attributes:
+        trial: completed.
+        values: by name, objectives and ``float32_energy_j``, that of the float32 network of the same architecture.
+        provenance: of each, with its interval.
+        energy_j: spent on this.
+        time: in seconds since the epoch.
+        test_values: likewise, never seen by an optimizer.
+    """
+
+    trial: Trial
+    values: Mapping[str, float]
+    provenance: Mapping[str, Provenance]
+    energy_j: float
+    time: float
+    test_values: Mapping[str, float] = field(default_factory=dict)
+
+    def after(self, earlier: Measured | None) -> Measured:
+        """Returns this one with what an earlier one of the same trial holds besides."""
+        if earlier is None:
+            return self
+        return replace(
+            self,
+            values={**earlier.values, **self.values},
+            provenance={**earlier.provenance, **self.provenance},
+            test_values={**earlier.test_values, **self.test_values},
+            energy_j=earlier.energy_j + self.energy_j,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The driver started, resumed or stopped; ``reason`` says why."""
+    """The driver started, resumed or stopped; ``reason`` says why, ``energy_j`` what it used since it started or resumed."""
 
     name: MarkName
     time: float
     reason: str = ""
+    energy_j: float = 0.0
 
 
-Event = Asked | Lost | Told | Mark
+Event = Asked | Lost | Told | Measured | Mark

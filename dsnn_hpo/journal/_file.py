@@ -8,17 +8,17 @@ import os
 import time
 import warnings
 import zlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from dsnn_hpo.errors import DsnnHpoWarning, JournalError
-from dsnn_hpo.journal._events import Asked, Event, Header, Lost, Mark, Told
+from dsnn_hpo.journal._events import Asked, Event, Header, Lost, Mark, Measured, Told
 from dsnn_hpo.journal._history import History
-from dsnn_hpo.trial import Fidelity, Trial, result_from_json, to_json, trial_from_json
+from dsnn_hpo.trial import Fidelity, Trial, provenance_from_json, result_from_json, to_json, trial_from_json
 
-FORMAT = 1
+FORMAT = 2
 RETRY_S = 600.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 _STARTED_AT, _STARTED = time.time(), time.monotonic()
@@ -204,8 +204,19 @@ def _event_to_json(event: Event) -> dict[str, Any]:
         case Lost():
             fields = {name: getattr(event, name) for name in _LOST_FIELDS}
             return {"event": "lost", "time": event.time, "trial": event.trial.id, **fields}
-        case Mark(name, time_, reason):
-            return {"event": name, "time": time_, "reason": reason}
+        case Measured():
+            how = {name: asdict(provenance) for name, provenance in event.provenance.items()}
+            return {
+                "event": "measured",
+                "time": event.time,
+                "trial": event.trial.id,
+                "values": dict(event.values),
+                "provenance": how,
+                "energy_j": event.energy_j,
+                "test_values": dict(event.test_values),
+            }
+        case Mark(name, time_, reason, energy_j):
+            return {"event": name, "time": time_, "reason": reason, "energy_j": energy_j}
 
 
 def _event_from_json(record: dict[str, Any], trials: dict[int, Trial]) -> Event:
@@ -222,8 +233,12 @@ def _event_from_json(record: dict[str, Any], trials: dict[int, Trial]) -> Event:
         return Told(replace(result, trial=same) if same == result.trial else result, at)
     if kind == "lost":
         return Lost(trials[record["trial"]], time=at, **{name: record[name] for name in _LOST_FIELDS})
-    if kind in ("started", "resumed", "interrupted", "failed", "finished"):
-        return Mark(kind, at, str(record["reason"]))
+    if kind == "measured":
+        how = {name: provenance_from_json(fields) for name, fields in record["provenance"].items()}
+        values, test_values = dict(record["values"]), dict(record["test_values"])
+        return Measured(trials[record["trial"]], values, how, float(record["energy_j"]), at, test_values)
+    if kind in ("measuring", "started", "resumed", "interrupted", "failed", "finished"):
+        return Mark(kind, at, str(record["reason"]), float(record["energy_j"]))
     raise ValueError(f"unknown event {kind!r}")
 
 

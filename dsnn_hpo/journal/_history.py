@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar, overload
 
-from dsnn_hpo.journal._events import Asked, Event, Header, Lost, Mark, Told
+from dsnn_hpo.journal._events import Asked, Event, Header, Lost, Mark, Measured, Told
 from dsnn_hpo.pareto import front
 from dsnn_hpo.trial import OBJECTIVES, Objective, Result, Trial, TrialState
 
@@ -32,10 +32,11 @@ class History:
         events: in the order in which they happened.
         results: in the order in which they were told.
         in_flight: the trials that were asked but not told, in order.
+        measured: what was obtained anew after the search, by trial.
         n_asked: trials asked so far.
         n_lost: attempts at trials that were lost, and made again.
         n_epochs: trained in all results.
-        energy_j: of all trainings, and of attempts that were lost.
+        energy_j: of all trainings and measurements, of attempts that were lost, and of the driver.
         running_s: the seconds during which a driver was at work, pauses between sessions left out.
         front_fidelity: that of the front: the highest, in epochs, at which any trial completed.
     """
@@ -47,6 +48,7 @@ class History:
         "front_fidelity",
         "header",
         "in_flight",
+        "measured",
         "n_asked",
         "n_epochs",
         "n_lost",
@@ -66,6 +68,7 @@ class History:
         self.events: Sequence[Event] = _Prefix(fold.events)
         self.results: Sequence[Result] = _Prefix(fold.results)
         self.in_flight: tuple[InFlight, ...] = tuple(fold.in_flight.values())
+        self.measured: Mapping[int, Measured] = dict(fold.measured)
         self.n_asked: int = fold.n_asked
         self.n_epochs: int = fold.n_epochs
         self.n_lost: int = fold.n_lost
@@ -94,8 +97,23 @@ class History:
         return bool(self.events) and isinstance(last := self.events[-1], Mark) and last.name == "finished"
 
     def front(self) -> list[Result]:
-        """Returns the Pareto front over validation values at ``front_fidelity``."""
-        return front(self.results, self.objectives, self.front_fidelity)
+        """Returns the Pareto front over validation values at ``front_fidelity``, by the latest figures."""
+        return front(self.latest_results(), self.objectives, self.front_fidelity)
+
+    def latest_results(self) -> Sequence[Result]:
+        """Returns the results, in the order told, with the figures of a later measurement where there was one."""
+        return [self._latest(result) for result in self.results] if self.measured else self.results
+
+    def _latest(self, result: Result) -> Result:
+        again = self.measured.get(result.trial.id)
+        if again is None:
+            return result
+        return replace(
+            result,
+            values={**result.values, **again.values},
+            provenance={**result.provenance, **again.provenance},
+            test_values={**result.test_values, **again.test_values},
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, History) and self.header == other.header and [*self.events] == [*other.events]
@@ -113,6 +131,7 @@ class _Fold:
         self.events: list[Event] = []
         self.results: list[Result] = []
         self.in_flight: dict[int, InFlight] = {}
+        self.measured: dict[int, Measured] = {}
         self.n_asked = 0
         self.n_epochs = self.n_lost = 0
         self.energy_j = 0.0
@@ -136,11 +155,16 @@ class _Fold:
                 self.in_flight[trial.id] = replace(self.in_flight[trial.id], n_lost=attempt)
             case Told(result):
                 self._tell(result)
+            case Measured(trial):
+                self.measured[trial.id] = event.after(self.measured.get(trial.id))
+                self.energy_j += event.energy_j
+            case Mark():
+                self.energy_j += event.energy_j
 
     def _tell(self, result: Result) -> None:
         self.results.append(result)
         self.n_epochs += result.n_epochs
-        self.energy_j += result.energy_j
+        self.energy_j += result.energy_j + result.measuring_energy_j
         self.in_flight.pop(result.trial.id, None)
         if result.state is TrialState.COMPLETED:
             key, fidelity = result.trial.key, result.trial.fidelity

@@ -36,7 +36,7 @@ from dsnn_hpo.operators._spatial_shift import (
 )
 from dsnn_hpo.operators._stages import stages
 from dsnn_hpo.operators._winograd_adder import WinogradAdder, WinogradAdderConv2d
-from dsnn_hpo.operators._work import NumberKind, Operation, OperationCount
+from dsnn_hpo.operators._work import Convolution, NumberKind, Operation, OperationCount
 from dsnn_hpo.operators.count import LayerCounts, NetworkCounts, count_operations, counts_table
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "AdderLayer",
     "AdderLinear",
     "Chooser",
+    "Convolution",
     "FixedPoint",
     "LayerCounts",
     "LayerFilter",

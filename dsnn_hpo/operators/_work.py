@@ -31,6 +31,38 @@ class OperationCount:
 
 
 @dataclass(frozen=True, slots=True)
+class Convolution:
+    """The loops of a layer whose outputs are sums over a window: what a model of reuse in hardware is asked for.
+
+    A linear layer is a 1x1 convolution of an image one pixel wide, a row for each vector. A Winograd adder is one with 16
+    times the groups, a group for each place in a tile, whose pixels are the tiles.
+
+    Attributes:
+        groups: groups of channels that do not meet.
+        channels: those of input and output, all groups together.
+        kernel_size: height and width of the window, as are the other pairs.
+        stride: pixels from window to window.
+        dilation: pixels from weight to weight.
+        input_size: the input without padding.
+        output_size: the output.
+        activation_bits: the width of an input.
+        weight_bits: the width of a packed weight.
+        sum_bits: the width of a sum.
+    """
+
+    groups: int
+    channels: tuple[int, int]
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    input_size: tuple[int, int]
+    output_size: tuple[int, int]
+    activation_bits: int
+    weight_bits: int
+    sum_bits: int
+
+
+@dataclass(frozen=True, slots=True)
 class Numbers:
     """How a layer's numbers are held: activations, and what they are combined with, in ``bits``; sums in ``sum_bits``."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from dsnn_hpo.operators._min_conv import MinConv2d, MinLinear
 from dsnn_hpo.operators._shift import ShiftConv2d, ShiftLinear
 from dsnn_hpo.operators._spatial_shift import SpatialShift2d
 from dsnn_hpo.operators._winograd_adder import WinogradAdderConv2d
-from dsnn_hpo.operators._work import Numbers, OperationCount
+from dsnn_hpo.operators._work import Convolution, Numbers, OperationCount
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,12 @@ class LayerCall:
 
 @dataclass(frozen=True, slots=True)
 class LayerWork:
-    """An operator's name, what a call of it takes, and how many terms of its sums have a weight of zero."""
+    """An operator's name, what a call of it takes, how many terms have a weight of zero, and the loops of its sums."""
 
     operator: str
     operations: list[OperationCount]
     n_zero_terms: int = 0
+    convolution: Convolution | None = None
 
 
 def rule_of(module: nn.Module) -> Callable[[LayerCall], LayerWork] | None:
@@ -64,7 +65,8 @@ def layer_names() -> str:
 def _products(operator: str) -> Callable[[LayerCall], LayerWork]:
     def rule(call: LayerCall) -> LayerWork:
         n = call.n_terms
-        return LayerWork(operator, call.numbers.count(n, "multiplication") + call.numbers.sums(n))
+        operations = call.numbers.count(n, "multiplication") + call.numbers.sums(n)
+        return LayerWork(operator, operations, convolution=_loops(call, call.numbers.bits))
 
     return rule
 
@@ -77,7 +79,8 @@ def _shifts(call: LayerCall) -> LayerWork:
     n_outputs_each = call.y.numel() // len(terms[0])
     n_zero_terms = sum(int((term == 0).sum()) for term in terms) * n_outputs_each
     operations = call.numbers.count(n, "shift", "sign_flip") + call.numbers.sums(n)
-    return LayerWork(_SHIFT_OPERATORS[module.config.shift_type], operations, n_zero_terms)
+    loops = _loops(call, module.scheme.code_bits)
+    return LayerWork(_SHIFT_OPERATORS[module.config.shift_type], operations, n_zero_terms, loops)
 
 
 def _distances(n: int, numbers: Numbers) -> list[OperationCount]:
@@ -85,27 +88,41 @@ def _distances(n: int, numbers: Numbers) -> list[OperationCount]:
 
 
 def _adder(call: LayerCall) -> LayerWork:
-    return LayerWork("adder", _distances(call.n_terms, call.numbers))
+    return LayerWork("adder", _distances(call.n_terms, call.numbers), convolution=_loops(call, call.numbers.bits))
 
 
 def _winograd_adder(call: LayerCall) -> LayerWork:
     module, numbers = call.module, call.numbers
     (n_in, *_), (n_out, height, width) = call.x.shape[1:], call.y.shape[1:]
-    n_tiles = -(-height // 2) * -(-width // 2)
+    tiles = (-(-height // 2), -(-width // 2))
+    n_tiles = tiles[0] * tiles[1]
     # A transformed activation is a sum of four.
     wider = Numbers(numbers.kind, min(numbers.bits + 2, numbers.sum_bits), numbers.sum_bits)
-    return LayerWork(
-        "winograd_adder",
+    operations = (
         wider.count(_INPUT_TRANSFORM * n_tiles * n_in, "addition")
         + _distances(n_tiles * module.weight.numel(), wider)
-        + numbers.sums(_OUTPUT_TRANSFORM * n_tiles * n_out + (0 if module.bias is None else n_out * height * width)),
+        + numbers.sums(_OUTPUT_TRANSFORM * n_tiles * n_out + (0 if module.bias is None else n_out * height * width))
     )
+    loops = Convolution(
+        groups=_PLACES,
+        channels=(_PLACES * n_in, _PLACES * n_out),
+        kernel_size=(1, 1),
+        stride=(1, 1),
+        dilation=(1, 1),
+        input_size=tiles,
+        output_size=tiles,
+        activation_bits=wider.bits,
+        weight_bits=numbers.bits,
+        sum_bits=numbers.sum_bits,
+    )
+    return LayerWork("winograd_adder", operations, convolution=loops)
 
 
 def _minima(call: LayerCall) -> LayerWork:
     n, n_inputs, numbers = call.n_terms, call.x.numel(), call.numbers
     inputs = numbers.count(n_inputs, "shift", "absolute_value")
-    return LayerWork("min_conv", [*inputs, *numbers.count(n, "comparison", "sign_flip"), *numbers.sums(n)])
+    operations = [*inputs, *numbers.count(n, "comparison", "sign_flip"), *numbers.sums(n)]
+    return LayerWork("min_conv", operations, convolution=_loops(call, numbers.bits))
 
 
 def _batch_norm(call: LayerCall) -> LayerWork:
@@ -116,6 +133,30 @@ def _batch_norm(call: LayerCall) -> LayerWork:
         )
     return LayerWork("batch_norm", call.scaling.count(call.y.numel(), "multiplication", "addition"))
 
+
+def _loops(call: LayerCall, weight_bits: int) -> Convolution | None:
+    """Returns the loops of a linear layer, or of a convolution along one or two dimensions; None along three."""
+    module, x, y = call.module, call.x, call.y
+    widths = (call.numbers.bits, weight_bits, call.numbers.sum_bits)
+    if not hasattr(module, "kernel_size"):
+        rows = (y.numel() // y.shape[-1], 1)
+        return Convolution(1, (x.shape[-1], y.shape[-1]), (1, 1), (1, 1), (1, 1), rows, rows, *widths)
+    if x.dim() > _IMAGE_DIMENSIONS:
+        return None
+    channels = (x.shape[1], y.shape[1])
+    moves = (_pair(module.kernel_size), _pair(module.stride), _pair(module.dilation))
+    return Convolution(module.groups, channels, *moves, _pair(x.shape[2:]), _pair(y.shape[2:]), *widths)
+
+
+def _pair(sizes: Sequence[int]) -> tuple[int, int]:
+    """Returns height and width; what has one dimension is one row."""
+    return (1, *sizes)[-2], sizes[-1]
+
+
+_IMAGE_DIMENSIONS = 4
+
+_PLACES = 16
+"""Numbers of a tile of 4x4 in the Winograd domain."""
 
 _INPUT_TRANSFORM = 32
 """Additions of B' d B a tile and channel: 16 numbers, each the sum of two, in each of two steps."""

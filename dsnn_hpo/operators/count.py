@@ -16,7 +16,16 @@ from dsnn_hpo.operators import _work_of_layers as layers
 from dsnn_hpo.operators._blank_pass import run_blank_sample
 from dsnn_hpo.operators._shift import ShiftLayer
 from dsnn_hpo.operators._size import FLOAT_BITS, n_bytes, stored_bits
-from dsnn_hpo.operators._work import OPERATIONS, Numbers, Operation, OperationCount, integers, merged, numbers_of
+from dsnn_hpo.operators._work import (
+    OPERATIONS,
+    Convolution,
+    Numbers,
+    Operation,
+    OperationCount,
+    integers,
+    merged,
+    numbers_of,
+)
 
 _MAX_BITS = 32
 _FLOAT32 = Numbers("float", FLOAT_BITS, FLOAT_BITS)
@@ -36,6 +45,7 @@ class LayerCounts:
         weight_bytes: what the layer's parameters take, packed; 0 where an earlier call has read them.
         read_bytes: the layer's input activations.
         written_bytes: its output activations.
+        convolution: the loops of its sums; None where it has none, and for a convolution along three dimensions.
     """
 
     name: str
@@ -46,6 +56,7 @@ class LayerCounts:
     weight_bytes: int
     read_bytes: int
     written_bytes: int
+    convolution: Convolution | None = None
 
     def n(self, operation: Operation) -> int:
         """Returns how many times an operation takes place, on numbers of any width and kind."""
@@ -268,6 +279,7 @@ class _Recorder:
                 weight_bytes,
                 sum(numbers.n_bytes(x.numel()) for x in inputs),
                 numbers.n_bytes(output.numel()),
+                work.convolution,
             )
         )
 

@@ -1,17 +1,22 @@
 """Figures and tables of a run, made from its journal alone: the front, and the hypervolume over the cost."""
 
+from dsnn_hpo.report._footprint import Footprint, footprint_lines, footprint_of
 from dsnn_hpo.report._html import front_html
 from dsnn_hpo.report._hypervolume import RunningHypervolume, hypervolume_series
 from dsnn_hpo.report._markdown import FrontTable, front_markdown, front_table
 from dsnn_hpo.report._png import front_png
-from dsnn_hpo.report._rows import epochs, front_json, front_rows, readable
+from dsnn_hpo.report._rows import front_json, front_rows
 from dsnn_hpo.report._save import ReportFiles, save_report
+from dsnn_hpo.report._words import epochs, readable, with_interval
 
 __all__ = [
+    "Footprint",
     "FrontTable",
     "ReportFiles",
     "RunningHypervolume",
     "epochs",
+    "footprint_lines",
+    "footprint_of",
     "front_html",
     "front_json",
     "front_markdown",
@@ -21,4 +26,5 @@ __all__ = [
     "hypervolume_series",
     "readable",
     "save_report",
+    "with_interval",
 ]

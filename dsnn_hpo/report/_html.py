@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dsnn_hpo.journal import History
+from dsnn_hpo.report._certainty import interval
 from dsnn_hpo.report._points import GREY, GRID, INK, RED, Points, left_to_right, points_of, subtitle
-from dsnn_hpo.report._rows import epochs, label, readable
+from dsnn_hpo.report._words import epochs, readable, with_interval
 from dsnn_hpo.trial import Objective, Result
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _draw_one(figure: Figure, points: Points) -> None:
             showlegend=False,
             hoverinfo="skip",
         )
-    figure.update_layout(xaxis_title="trial", yaxis_title=label(objective, "validation"))
+    figure.update_layout(xaxis_title="trial", yaxis_title=points.label(objective, "validation"))
     figure.update_layout(updatemenus=[_scale_menu("y", 0.0)])
 
 
@@ -94,7 +95,8 @@ def _draw_two(figure: Figure, points: Points) -> None:
     value = (_of("validation", x), _of("validation", y))
     _scatter(figure, "fewer epochs", shown[0], value, points, _faint_marker(), visible="legendonly")
     _scatter(figure, epochs(points.fidelity), shown[1], value, points, _grey_marker())
-    _scatter(figure, "Pareto front", shown[2], value, points, _red_marker(), line_shape=shape)
+    bars = {"error_x": _error_bars(shown[2], x), "error_y": _error_bars(shown[2], y)}
+    _scatter(figure, "Pareto front", shown[2], value, points, _red_marker(), line_shape=shape, **bars)
     figure.update_layout(xaxis_title=_title(points, x, "validation"), yaxis_title=_title(points, y, "validation"))
     menus = [_scale_menu("x", 0.0), _scale_menu("y", 0.25)]
     if _tested(points, x) or _tested(points, y):
@@ -113,11 +115,11 @@ def _draw_many(figure: Figure, points: Points) -> None:
         "size": 12,
         "color": [m.values[third.name] for m in shown[2]],
         "colorscale": _COLOURS,
-        "colorbar": {"title": {"text": label(third), "side": "right"}, "thickness": 14, "outlinewidth": 0},
+        "colorbar": {"title": {"text": points.label(third), "side": "right"}, "thickness": 14, "outlinewidth": 0},
         "line": {"color": RED, "width": 2},
     }
     _scatter(figure, "Pareto front", shown[2], value, points, marker)
-    figure.update_layout(xaxis_title=label(x), yaxis_title=label(y))
+    figure.update_layout(xaxis_title=points.label(x), yaxis_title=points.label(y))
     menus = [_scale_menu("x", 0.0), _scale_menu("y", 0.25), _pair_menu(points, shown, 0.5)]
     figure.update_layout(updatemenus=menus)
 
@@ -139,7 +141,7 @@ def _scatter(
         mode="markers" if shape is None else "lines+markers",
         line=None if shape is None else {"shape": shape, "color": RED, "width": 2},
         marker=marker,
-        text=[_hover(r, points.objectives) for r in results],
+        text=[_hover(r, points) for r in results],
         hovertemplate="%{text}<extra></extra>",
         **options,
     )
@@ -157,15 +159,24 @@ def _faint_marker() -> dict[str, Any]:
     return {"color": GREY, "size": 6, "symbol": "circle-open", "opacity": 0.8}
 
 
-def _hover(result: Result, objectives: Sequence[Objective]) -> str:
-    trial = result.trial
+def _error_bars(results: Sequence[Result], objective: Objective) -> dict[str, Any]:
+    """Returns the 95 % intervals of an objective."""
+    widths = [interval(r, objective.name) for r in results]
+    return {"type": "data", "array": widths, "visible": any(widths), "color": GREY, "thickness": 1.2, "width": 4}
+
+
+def _hover(result: Result, points: Points) -> str:
+    trial, objectives = result.trial, points.objectives
     lines = [f"<b>trial {trial.id}</b> · {epochs(trial.fidelity)} · seed {trial.seed}", ""]
     for objective in objectives:
         unit = "" if objective.unit == "1" else f" {objective.unit}"
-        line = f"{objective.name}: <b>{readable(result.values[objective.name])}</b>{unit}"
+        value = with_interval(result.values[objective.name], interval(result, objective.name))
+        line = f"{objective.name}: <b>{value}</b>{unit}"
         if objective.name in result.test_values:
             line += f" (test {readable(result.test_values[objective.name])})"
         lines.append(line)
+    if trial.id in points.chances:
+        lines.append(f"Pareto-optimal with probability <b>{points.chances[trial.id]:.2f}</b>")
     others = [n for n in result.test_values if n not in result.values]
     lines += [f"test {html.escape(n)}: {readable(result.test_values[n])}" for n in others]
     lines += ["", *(f"{html.escape(n)} = {html.escape(readable(v))}" for n, v in trial.config.items())]
@@ -189,7 +200,7 @@ def _tested(points: Points, objective: Objective) -> bool:
 
 
 def _title(points: Points, objective: Objective, split: str) -> str:
-    return label(objective, split if _tested(points, objective) else "")
+    return points.label(objective, split if _tested(points, objective) else "")
 
 
 def _scale_menu(axis: str, x: float) -> dict[str, Any]:
@@ -228,7 +239,7 @@ def _pair_menu(points: Points, shown: Sequence[Sequence[Result]], x_place: float
                 "x": [[r.values[x.name] for r in results] for results in shown],
                 "y": [[r.values[y.name] for r in results] for results in shown],
             }
-            titles = {"xaxis.title.text": label(x), "yaxis.title.text": label(y)}
+            titles = {"xaxis.title.text": points.label(x), "yaxis.title.text": points.label(y)}
             buttons.append({"label": f"{y.name} over {x.name}", "method": "update", "args": [data, titles]})
     return _menu("dropdown", buttons, x_place)
 

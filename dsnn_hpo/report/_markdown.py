@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dsnn_hpo import pareto
 from dsnn_hpo.journal import History
-from dsnn_hpo.report._rows import epochs, label, readable
+from dsnn_hpo.report._certainty import LIKELY, interval, mixtures, optimality, quality
+from dsnn_hpo.report._footprint import footprint_lines, footprint_of
+from dsnn_hpo.report._words import epochs, label, readable, with_interval
 from dsnn_hpo.trial import Objective, Result, Scalar
 
 _N_ENOUGH_TO_RANK = 8
@@ -48,7 +50,13 @@ def front_table(history: History, n_hyperparameters: int = 6) -> FrontTable:
         longest = epochs(history.header.fidelity.max_epochs)
         notes.append(f"No trial of {longest} has completed: these are not the final figures, and they are not tested.")
     notes += _failures(history)
-    notes += [f"Energy: {method}." for method in sorted({m for r in members for m in r.provenance.values()})]
+    notes += [
+        f"MIXED: {warning}; these figures do not belong in one front."
+        for warning in mixtures(members, history.objectives)
+    ]
+    notes += _near(history, members)
+    notes += _origins(history, members)
+    notes += footprint_lines(footprint_of(history))
     if n_more := len(names) - len(shared) - len(shown):
         notes.append(f"{n_more} more {'hyperparameter differs' if n_more == 1 else 'hyperparameters differ'}.")
     return FrontTable(_summary(history, members), header, rows, tuple(notes))
@@ -88,17 +96,50 @@ def _table(
     history: History, members: Sequence[Result], shown: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     tested = [o for o in history.objectives if any(o.name in m.test_values for m in members)]
-    header = ("trial", *map(label, history.objectives), *(label(o, "test") for o in tested), *shown)
+    chances = optimality(history)
+    header = (
+        "trial",
+        *(label(o, quality=quality(members, o)) for o in history.objectives),
+        *(("P(optimal)",) if chances else ()),
+        *(label(o, "test") for o in tested),
+        *shown,
+    )
     rows = tuple(
         (
             str(member.trial.id),
-            *(readable(member.values[o.name]) for o in history.objectives),
+            *(_with_interval(member, o.name) for o in history.objectives),
+            *((f"{chances[member.trial.id]:.2f}",) if chances else ()),
             *(_optional(member.test_values.get(o.name)) for o in tested),
             *(_optional(member.trial.config.get(name)) for name in shown),
         )
         for member in members
     )
     return header, rows
+
+
+def _near(history: History, members: Sequence[Result]) -> list[str]:
+    """Returns a line that names the configurations off the front that may belong to it."""
+    ids = {member.trial.id for member in members}
+    likely = [(chance, id_) for id_, chance in optimality(history).items() if chance > LIKELY and id_ not in ids]
+    if not likely:
+        return []
+    named = ", ".join(f"trial {id_} ({chance:.2f})" for chance, id_ in sorted(likely, key=lambda c: (-c[0], c[1])))
+    return [f"Within the intervals these may be optimal too, with probability: {named}."]
+
+
+def _origins(history: History, members: Sequence[Result]) -> list[str]:
+    """Returns a line for each way in which objectives were obtained, and one for each kind of doubt about them."""
+    names: dict[str, list[str]] = {}
+    doubts: dict[str, set[int]] = {}
+    for objective in history.objectives:
+        hows = [(r.trial.id, r.provenance[objective.name]) for r in members if objective.name in r.provenance]
+        for text in dict.fromkeys(str(replace(how, ci95=None, n_repeats=1, remarks=())) for _, how in hows):
+            names.setdefault(text, []).append(objective.name)
+        for trial, how in hows:
+            for remark in how.remarks:
+                doubts.setdefault(remark.partition(" (")[0], set()).add(trial)
+    lines = [f"{', '.join(each)}: {how}." for how, each in names.items() if each != ["error"]]
+    return lines + [f"Doubtful: {doubt} ({len(trials)} of {len(members)} members)." for doubt, trials in doubts.items()]
 
 
 def _failures(history: History) -> list[str]:
@@ -124,6 +165,10 @@ def _escaped(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
+def _with_interval(result: Result, name: str) -> str:
+    return with_interval(result.values[name], interval(result, name))
+
+
 def _optional(value: Scalar | None) -> str:
     return "–" if value is None else readable(value)
 
@@ -136,7 +181,7 @@ def _telling(history: History, members: Sequence[Result], n_shown: int) -> list[
     """Returns at most ``n_shown`` hyperparameters that differ among the members, those first that sway an objective most."""
     # dict.fromkeys keeps the order of the search space, in which related hyperparameters stand together.
     differing = [n for n in dict.fromkeys(n for m in members for n in m.trial.config) if _differs(members, n)]
-    results = pareto.completed(history.results, history.front_fidelity)
+    results = pareto.completed(history.latest_results(), history.front_fidelity)
     if len(differing) <= n_shown or len(results) < _N_ENOUGH_TO_RANK:
         return differing[:n_shown]
     sway = {name: max(_sway(results, name, o) for o in history.objectives) for name in differing}

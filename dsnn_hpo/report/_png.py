@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from dsnn_hpo.journal import History
+from dsnn_hpo.report._certainty import interval
 from dsnn_hpo.report._hypervolume import hypervolume_series
 from dsnn_hpo.report._points import FAINT, GREY, GRID, INK, RED, Points, left_to_right, points_of, subtitle
-from dsnn_hpo.report._rows import epochs, label, readable
+from dsnn_hpo.report._words import epochs, readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +71,7 @@ def _draw_one(axes: Axes, points: Points) -> None:
     best = [better(values[: i + 1]) for i in range(len(values))]
     axes.scatter(ids, values, s=30, color=GREY, alpha=0.75, linewidths=0, label="trials")
     axes.step(ids, best, where="post", color=RED, linewidth=1.8, label="best so far")
-    _dress(axes, "trial", label(objective, "validation"))
+    _dress(axes, "trial", points.label(objective, "validation"))
     axes.legend(frameon=False)
 
 
@@ -85,10 +86,12 @@ def _draw_two(axes: Axes, points: Points) -> None:
         where: Literal["post", "pre"] = "post" if x.goal == "minimize" else "pre"
         axes.step(xs, ys, where=where, color=RED, linewidth=1.8, zorder=2)
         axes.scatter(xs, ys, color=RED, **marker)
+        x_bars, y_bars = ([interval(m, o.name) or 0.0 for m in front] for o in (x, y))
+        axes.errorbar(xs, ys, y_bars, x_bars, fmt="none", ecolor=GREY, elinewidth=1, capsize=2, zorder=1)
     else:
         third = points.objectives[2]
         dots = axes.scatter(xs, ys, c=[m.values[third.name] for m in front], cmap="viridis", **marker)
-        bar = axes.figure.colorbar(dots, ax=axes, pad=0.02, aspect=30, label=label(third))
+        bar = axes.figure.colorbar(dots, ax=axes, pad=0.02, aspect=30, label=points.label(third))
         bar.outline.set_visible(False)
     tested = [m for m in front if y.name in m.test_values]
     if tested and len(points.objectives) == 2:
@@ -99,7 +102,7 @@ def _draw_two(axes: Axes, points: Points) -> None:
         )
     _scale(axes, "x", (*xs, *others[0]))
     _scale(axes, "y", (*ys, *others[1]))
-    _dress(axes, label(x), label(y, "validation" if y.name == "error" else ""))
+    _dress(axes, points.label(x), points.label(y, "validation" if y.name == "error" else ""))
     axes.legend(frameon=False, loc="best")
 
 

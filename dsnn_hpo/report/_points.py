@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dsnn_hpo import pareto
 from dsnn_hpo.journal import History
-from dsnn_hpo.report._rows import epochs
+from dsnn_hpo.report._certainty import mixtures, optimality, quality
+from dsnn_hpo.report._words import epochs, label
 from dsnn_hpo.trial import Objective, Result
 
 RED = "#c8102e"
@@ -26,6 +27,12 @@ class Points:
     front: tuple[Result, ...]
     others: tuple[Result, ...]
     lower: tuple[Result, ...]
+    chances: Mapping[int, float]
+    warnings: tuple[str, ...]
+
+    def label(self, objective: Objective, split: str = "") -> str:
+        """Returns an axis' title, which says if the front's figures are estimated or modelled."""
+        return label(objective, split, quality(self.front, objective))
 
     @property
     def axes(self) -> tuple[Objective, Objective]:
@@ -36,7 +43,7 @@ class Points:
 def points_of(history: History) -> Points:
     """Returns what to show of a run; a configuration evaluated twice at one fidelity counts with its latest result."""
     fidelity = history.front_fidelity
-    latest = {(r.trial.key, r.trial.fidelity): r for r in pareto.completed(history.results)}.values()
+    latest = {(r.trial.key, r.trial.fidelity): r for r in pareto.completed(history.latest_results())}.values()
     members = history.front()
     ids = {m.trial.id for m in members}
     return Points(
@@ -45,6 +52,8 @@ def points_of(history: History) -> Points:
         front=tuple(members),
         others=tuple(r for r in latest if r.trial.fidelity == fidelity and r.trial.id not in ids),
         lower=tuple(r for r in latest if r.trial.fidelity < fidelity),
+        chances=optimality(history),
+        warnings=tuple(mixtures(members, history.objectives)),
     )
 
 
@@ -59,4 +68,5 @@ def subtitle(history: History, points: Points) -> str:
     n_configs = len({r.trial.key for r in history.results})
     parts = [f"{len(points.front)} on the front", f"at {epochs(points.fidelity)}", f"{n_configs} configurations"]
     parts.append(f"{len(history.results)} trainings" + (f" ({n_failed} failed)" if n_failed else ""))
+    parts += ["figures of different origin are MIXED"] if points.warnings else []
     return " · ".join(parts)

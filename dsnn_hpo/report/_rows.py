@@ -1,27 +1,31 @@
-"""The front as plain rows, and how its figures are written for people."""
+"""The front as plain rows and as JSON."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from dsnn_hpo.journal import History
-from dsnn_hpo.trial import Objective, Scalar
-
-_UNIT_SUFFIXES = ("_j", "_bytes", "_ms", "_g")
+from dsnn_hpo.report._certainty import interval, mixtures, optimality
+from dsnn_hpo.report._footprint import footprint_of
 
 
 def front_rows(history: History) -> list[dict[str, Any]]:
     """Returns one flat row per member of the front, best first objective first.
 
-    Columns: ``trial`` (id), ``key`` (of the configuration), ``epochs``, each objective (validation split), each
-    ``test_NAME``, and each hyperparameter as ``config.NAME``.
+    Columns: ``trial`` (id), ``key`` (of the configuration), ``epochs``, each objective (validation split), half the width of
+    its 95 % interval as ``NAME_ci95`` where that is known, ``p_optimal``, each ``test_NAME``, and each hyperparameter as
+    ``config.NAME``.
     """
+    names, chances = history.header.objectives, optimality(history)
     return [
         {
             "trial": member.trial.id,
             "key": member.trial.key,
             "epochs": member.trial.fidelity,
             **{name: member.values[name] for name in history.header.objectives},
+            **{f"{name}_ci95": width for name in names if (width := interval(member, name)) is not None},
+            **({"p_optimal": chances[member.trial.id]} if chances else {}),
             **{f"test_{name}": value for name, value in member.test_values.items()},
             **{f"config.{name}": value for name, value in member.trial.config.items()},
         }
@@ -30,37 +34,30 @@ def front_rows(history: History) -> list[dict[str, Any]]:
 
 
 def front_json(history: History) -> dict[str, Any]:
-    """Returns the front as ``{"objectives": [...], "members": [{"trial", "config", "values", "test_values"}]}``."""
+    """Returns the front as ``{"objectives": [...], "members": [...], "warnings": [...], "footprint": {...}}``.
+
+    A member has ``trial``, ``config``, ``values``, ``test_values``, ``provenance`` (how each value was obtained, with its
+    interval ``ci95``) and ``p_optimal``, its probability of being Pareto-optimal, None where nothing has an interval.
+    Warnings say where figures of different origin are mixed; the footprint is that of ``Footprint``.
+    """
+    chances, front = optimality(history), history.front()
     members = [
         {
             "trial": member.trial.id,
             "config": dict(member.trial.config),
             "values": {name: member.values[name] for name in history.header.objectives},
             "test_values": dict(member.test_values),
+            "provenance": {name: asdict(how) for name, how in member.provenance.items()},
+            "p_optimal": chances.get(member.trial.id),
         }
-        for member in history.front()
+        for member in front
     ]
-    return {"objectives": list(history.header.objectives), "members": members}
-
-
-def label(objective: Objective, split: str = "") -> str:
-    """Returns a title such as ``"test error"`` or ``"inference energy (J/1000 samples)"``."""
-    name = objective.name
-    for suffix in _UNIT_SUFFIXES:
-        name = name.removesuffix(suffix)
-    words = " ".join([split, *name.split("_")]).strip().replace("co2", "CO2")
-    return words if objective.unit == "1" else f"{words} ({objective.unit})"
-
-
-def readable(value: Scalar) -> str:
-    """Returns a value with the digits that mean something: ``0.0312``, ``12,400``, ``1.2e-05``, ``Adam``."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, int) or abs(value) >= 1000:
-        return f"{value:,.0f}" if abs(value) < 1e12 else f"{value:.3g}"
-    return f"{value:.3g}"
-
-
-def epochs(n: int) -> str:
-    """Returns ``"1 epoch"`` or ``"9 epochs"``."""
-    return "1 epoch" if n == 1 else f"{n} epochs"
+    warnings = mixtures(front, history.objectives)
+    cost = footprint_of(history)
+    footprint = {**asdict(cost), "total_j": cost.total_j, "hypervolume_per_kwh": cost.hypervolume_per_kwh}
+    return {
+        "objectives": list(history.header.objectives),
+        "members": members,
+        "warnings": warnings,
+        "footprint": footprint,
+    }

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dsnn_hpo.journal import Asked, Header, History, Lost, Mark, Told
+from dsnn_hpo.journal import Asked, Header, History, Lost, Mark, Measured, Told
 from dsnn_hpo.trial import Epoch, Result, Trial, TrialState
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -55,6 +55,7 @@ class RunRecord:
 class _Configuration:
     asked: dict[int, Asked] = field(default_factory=dict)
     told: dict[int, Told] = field(default_factory=dict)
+    measured: list[Measured] = field(default_factory=list)
     n_lost: int = 0
 
 
@@ -67,16 +68,22 @@ class Records:
         self._configurations: dict[str, _Configuration] = {}
         self._counts: list[tuple[Point, ...]] = []
         self._energy_j = 0.0
-        self._n_failed = 0
+        self._n_failed = self._n_measured = 0
         self._front: frozenset[str] = frozenset()
         self._last_mark: Mark | None = None
-        self._last_told_ms = _ms(header.created)
+        self._had_reason = False
+        self._last_figure_ms = _ms(header.created)
         self._end_ms = _ms(header.created)
 
     @property
     def n_told(self) -> int:
         """Returns the number of results told so far."""
         return len(self._counts)
+
+    @property
+    def n_figures(self) -> int:
+        """Returns the number of results told and of measurements after the search: more of them may move the front."""
+        return self.n_told + self._n_measured
 
     @property
     def told_ms(self) -> list[int]:
@@ -96,7 +103,7 @@ class Records:
     def advance(self, history: History) -> set[str]:
         """Takes the events that are new and returns the keys of the configurations whose record has changed."""
         changed: set[str] = set()
-        n_told_before = self.n_told
+        n_figures_before = self.n_figures
         for event in history.events[self._n_events :]:
             self._end_ms = max(self._end_ms, _ms(event.time))
             match event:
@@ -110,11 +117,19 @@ class Records:
                 case Told(result=result):
                     self._take(event)
                     changed.add(result.trial.key)
+                case Measured(trial=trial):
+                    self._energy_j += event.energy_j
+                    self._n_measured += 1
+                    self._last_figure_ms = _ms(event.time)
+                    self._configurations[trial.key].measured.append(event)
+                    changed.add(trial.key)
                 case Mark():
+                    self._energy_j += event.energy_j
                     self._last_mark = event
+                    self._had_reason |= bool(event.reason)
                     changed.update(key for key, c in self._configurations.items() if _in_flight(c))
         self._n_events = len(history.events)
-        if self.n_told > n_told_before:
+        if self.n_figures > n_figures_before:
             front = frozenset(result.trial.key for result in history.front())
             changed |= front ^ self._front
             self._front = front
@@ -123,12 +138,12 @@ class Records:
     def _take(self, told: Told) -> None:
         result = told.result
         self._configurations.setdefault(result.trial.key, _Configuration()).told[result.trial.id] = told
-        self._energy_j += result.energy_j
+        self._energy_j += result.energy_j + result.measuring_energy_j
         self._n_failed += result.state is TrialState.FAILED
-        self._last_told_ms = _ms(told.time)
+        self._last_figure_ms = _ms(told.time)
         step = self.n_told + 1
         counts = {"n_trials": step, "n_failed": self._n_failed, "energy_j": self._energy_j}
-        self._counts.append(tuple(Point(name, float(v), self._last_told_ms, step) for name, v in counts.items()))
+        self._counts.append(tuple(Point(name, float(v), self._last_figure_ms, step) for name, v in counts.items()))
 
     @property
     def _status(self) -> Status:
@@ -142,7 +157,8 @@ class Records:
             "mlflow.source.name": "dsnn-hpo",
             **{f"version.{_name(k)}": _short(v) for k, v in header.versions.items()},
         }
-        if self._last_mark is not None and self._last_mark.reason:
+        if self._last_mark is not None and self._had_reason:
+            # Empty where that of an earlier mark no longer holds.
             tags["dsnn_hpo.reason"] = _short(self._last_mark.reason)
         return RunRecord(
             key="",
@@ -164,7 +180,11 @@ class Records:
             **{t.result.trial.id: t.result.trial for t in told},
         }
         first = trials[min(trials)]
-        times = [a.time for a in configuration.asked.values()] + [t.time for t in told]
+        times = (
+            [a.time for a in configuration.asked.values()]
+            + [t.time for t in told]
+            + [m.time for m in configuration.measured]
+        )
         member = key in self._front
         tags = {
             "dsnn_hpo.key": key,
@@ -173,8 +193,11 @@ class Records:
             "mlflow.runColor": FRONT_COLOUR if member else OTHER_COLOUR,
             "pareto": "true" if member else "false",
         }
-        for one in told:
-            tags |= {f"measured_by.{_name(name)}": _short(how) for name, how in one.result.provenance.items()}
+        for provenance in (
+            *(one.result.provenance for one in told),
+            *(one.provenance for one in configuration.measured),
+        ):
+            tags |= {f"measured_by.{_name(name)}": _short(str(how)) for name, how in provenance.items()}
         failures = [t.result for t in told if t.result.error]
         if failures:
             last = failures[-1]
@@ -190,8 +213,11 @@ class Records:
             end_ms=_ms(max(times)),
             params={_name(k): _short(v) for k, v in first.config.items()},
             tags=tags,
-            parts=tuple(_parts(told, self._header)),
-            membership=Point("is_pareto", float(member), self._last_told_ms, self.n_told),
+            parts=(
+                *_parts(told, self._header),
+                *(tuple(_measured_points(m, self._header)) for m in configuration.measured),
+            ),
+            membership=Point("is_pareto", float(member), self._last_figure_ms, self.n_figures),
         )
 
     def _child_status(self, configuration: _Configuration) -> Status:
@@ -231,6 +257,19 @@ def _points(told: Told, curve: Sequence[Epoch], header: Header) -> Iterator[Poin
     costs = {"train_seconds": result.seconds, "run_energy_j": result.energy_j, "epochs": float(result.trial.fidelity)}
     for name, value in costs.items():
         yield Point(name, value, time_ms, result.trial.fidelity)
+
+
+def _measured_points(measured: Measured, header: Header) -> Iterator[Point]:
+    """Returns the metrics of a measurement after the search: figures in place of the final ones, and their intervals."""
+    time_ms, fidelity = _ms(measured.time), measured.trial.fidelity
+    tested = {f"test_{name}": value for name, value in measured.test_values.items()}
+    for name, value in (*measured.values.items(), *tested.items()):
+        yield Point(_name(name), value, time_ms, fidelity)
+        if fidelity == header.fidelity.max_epochs:
+            yield Point(_name(f"final_{name}"), value, time_ms, fidelity)
+    for name, how in measured.provenance.items():
+        if how.ci95 is not None:
+            yield Point(_name(f"{name}_ci95"), how.ci95, time_ms, fidelity)
 
 
 def _curve(epoch: Epoch) -> Iterator[tuple[str, float]]:

@@ -88,7 +88,7 @@ class Session:
     def _refresh(self, connection: Connection, history: History, records: Records) -> None:
         from dsnn_hpo.tracking.mlflow import table_json
 
-        if connection.tag(_RENDERED) == str(records.n_told):
+        if connection.tag(_RENDERED) == str(records.n_figures):
             self._stale = False
             return
         started = time.monotonic()
@@ -106,7 +106,7 @@ class Session:
         tags = {
             "mlflow.note.content": _description(table, experiment_id, parent_id),
             "mlflow.loggedArtifacts": json.dumps([{"path": "pareto_front.json", "type": "table"}]),
-            _RENDERED: str(records.n_told),
+            _RENDERED: str(records.n_figures),
         }
         connection.write_front(files, tags)
         names = list(dict.fromkeys(name for result in history.results for name in trial_names(result.trial)))

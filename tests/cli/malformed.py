@@ -34,6 +34,7 @@ SPACE_FILES = {
     "deep.yaml": "hyperparameters:\n  - {name: shift_depth, type: uniform_int, lower: 1, upper: 500}\n",
     "batch.yaml": "hyperparameters:\n  - {name: batch_size, type: uniform_int, lower: 16, upper: 64}\n",
     "stages.yaml": "hyperparameters:\n  - {name: stage4_operator, type: categorical, choices: [adder, conv]}\n",
+    "bad_table.yaml": "name: mine\nversion: 1\ndescription: of nothing\n",
     "condition.yaml": "hyperparameters:\n  - {name: lr, type: uniform_float, lower: 0.1, upper: 0.2}\n"
     "conditions:\n  - {type: EQ, child: lr, parent: nothing, value: 1}\n",
 }
@@ -88,6 +89,22 @@ MALFORMED: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "no workers": (GOOD + "execution: {workers: 0}\n", ("execution.workers", "0")),
     "negative seed": (GOOD + "seed: -1\n", ("seed", "-1")),
     "unknown country": (GOOD + "energy: {country: XYZ}\n", ("XYZ",)),
+    "idle of a process": (GOOD + "energy: {idle: subtract}\n", ("energy", "scope: machine")),
+    "unknown table": (
+        GOOD + "energy: {hardware: horowitz-45mn}\n",
+        ("experiment.yaml:8: energy.hardware", "did you mean 'horowitz-45nm'"),
+    ),
+    "no table": (GOOD + "energy:\n  hardware: nowhere.yaml\n", ("experiment.yaml:9: energy.hardware", "nowhere.yaml")),
+    "a bad table": (
+        GOOD + "energy: {hardware: bad_table.yaml}\n",
+        ("experiment.yaml:8: energy.hardware", "bad_table.yaml", "is missing"),
+    ),
+    "a folder for a table": (GOOD + "energy: {hardware: ./}\n", ("experiment.yaml:8: energy.hardware",)),
+    "unknown memory": (GOOD + "energy: {memory: flatt}\n", ("experiment.yaml:8", "energy.memory", "flatt")),
+    "two repeats": (GOOD + "energy: {final_repeats: 2}\n", ("energy", "at least 3")),
+    "a wide interval": (GOOD + "energy: {final_ci: 1.5}\n", ("energy.final_ci", "1.5")),
+    "no joules": (changed("{trials: 22}", "{energy_wh: 0}"), ("experiment.yaml:7", "budget.energy_wh", "0")),
+    "short final window": (GOOD + "energy: {final_window_s: 2}\n", ("energy.final_window_s", "5")),
     "short window": (GOOD + "energy: {window_s: 0.1}\n", ("energy.window_s", "2")),
     "file store": (GOOD + "tracking: {uri: ./mlruns}\n", ("mlruns", "sqlite")),
     "unknown scheme": (GOOD + "tracking: {uri: 'ftp://host/x'}\n", ("ftp",)),

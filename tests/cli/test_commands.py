@@ -44,7 +44,7 @@ def finished(file):
 def test_help_lists_the_commands():
     ended = dsnn_hpo("--help")
     assert ended.returncode == 0
-    commands = ["run", "resume", "check", "status", "logs", "front", "ui", "schema"]
+    commands = ["run", "resume", "check", "status", "logs", "front", "measure", "ui", "doctor", "schema"]
     assert re.findall(r"│ (\w+) ", ended.stdout)[: len(commands)] == commands
 
 
@@ -92,9 +92,11 @@ def test_front_as_json_is_json_and_nothing_else(finished):
     ended = dsnn_hpo("front", finished.folder.path, "--json")
     front = json.loads(ended.stdout)
     assert front["objectives"] == ["error", "model_size_bytes"]
-    assert list(front) == ["objectives", "members"]
+    assert list(front) == ["objectives", "members", "warnings", "footprint"]
+    assert front["warnings"] == []
+    assert front["footprint"]["training_j"] > 0
     for member, expected in zip(front["members"], front_members(finished.history), strict=True):
-        assert list(member) == ["trial", "config", "values", "test_values"]
+        assert list(member) == ["trial", "config", "values", "test_values", "provenance", "p_optimal"]
         assert member["trial"] == expected.trial
         assert member["config"] == dict(expected.config)
         assert member["values"]["error"] == expected.values["error"]
@@ -134,6 +136,28 @@ def test_check_prints_the_plan(file):
     assert "a round: 6 trainings, 11 epochs" in ended.stdout
     assert "8 trainings" in ended.stdout
     assert "300 to train, 100 to validate" in ended.stdout
+
+
+def test_doctor_says_first_how_far_energy_is_to_be_trusted():
+    ended = dsnn_hpo("doctor")
+    assert ended.returncode == 0, ended.stderr
+    assert re.match(r"energy +\S Energy is (measured|estimated)", ended.stdout)
+    findings = json.loads(dsnn_hpo("doctor", "--json").stdout)
+    assert all(list(finding) == ["part", "state", "says", "mend"] for finding in findings)
+    assert {"energy", "kernels", "GPU", "SLURM", "MLflow", "data"} <= {finding["part"] for finding in findings}
+
+
+def test_measure_of_a_run_that_measured_nothing(finished):
+    ended = dsnn_hpo("measure", finished.folder.path)
+    assert ended.returncode == 2
+    assert "none of its objectives, error, model_size_bytes, is measured" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_measure_of_a_folder_without_a_run(tmp_path):
+    ended = dsnn_hpo("measure", tmp_path)
+    assert ended.returncode == 2
+    assert "holds no run" in ended.stderr
 
 
 def test_ui_without_a_run(tmp_path):

@@ -85,7 +85,7 @@ def test_only_this_process_is_charged_in_process_scope():
     script = (
         "import subprocess, sys; "
         "p = subprocess.Popen([sys.executable, '-c', 'import time\\nwhile time.process_time() < 3: pass'], "
-        "start_new_session=True); print(p.pid)"
+        "start_new_session=True, stdout=subprocess.DEVNULL); print(p.pid)"
     )
     quiet = window(meter, time.sleep)
     neighbour = int(subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True).stdout)
@@ -106,15 +106,15 @@ def _is_alive(pid):
 
 
 @pytest.mark.parametrize("scope", ["process", "machine"])
-def test_method_says_of_each_part_how_and_of_what(scope):
-    method = window(CodeCarbonMeter(EnergyConfig(scope=scope)), time.sleep, 0.01).method
-    parts = dict(part.split(": ", 1) for part in method.split("; "))
+def test_provenance_says_of_each_part_how_and_of_what(scope):
+    how = window(CodeCarbonMeter(EnergyConfig(scope=scope)), time.sleep, 0.01).provenance
+    parts = dict(part.split(": ", 1) for part in how.method.split(", "))
     assert {"cpu", "ram"} <= parts.keys()
-    share = "share of this process" if scope == "process" else "whole machine"
-    assert parts["ram"] == f"model (estimated, {share})"
-    assert ("estimated, " + share in parts["cpu"]) or ("measured, whole machine" in parts["cpu"])
+    assert parts["ram"] == "model"
+    assert (how.quality, how.scope) == ("estimated", scope)
+    assert "cores" in how.hardware
     if scope == "process":
-        assert parts["cpu"] == "cpu_load (estimated, share of this process)"
+        assert parts["cpu"] == "cpu_load"
 
 
 def named(kind, **attributes):
@@ -122,18 +122,16 @@ def named(kind, **attributes):
 
 
 @pytest.mark.parametrize(
-    ("hardware", "scope", "source"),
+    ("hardware", "source"),
     [
-        (named("CPU", _mode="intel_rapl"), "machine", "cpu: intel_rapl (measured, whole machine)"),
-        # Counters are of the machine, whatever was asked for.
-        (named("CPU", _mode="intel_rapl"), "process", "cpu: intel_rapl (measured, whole machine)"),
-        (named("CPU", _mode="constant"), "machine", "cpu: constant (estimated, whole machine)"),
-        (named("GPU"), "process", "gpu: counter (measured, whole device)"),
-        (named("RAM"), "process", "ram: model (estimated, share of this process)"),
+        (named("CPU", _mode="intel_rapl"), ("cpu", "intel_rapl", True)),
+        (named("CPU", _mode="constant"), ("cpu", "constant", False)),
+        (named("GPU"), ("gpu", "nvml", True)),
+        (named("RAM"), ("ram", "model", False)),
     ],
 )
-def test_sources_are_named_truly(hardware, scope, source):
-    assert codecarbon._source(hardware, scope) == source
+def test_sources_are_named_truly(hardware, source):
+    assert codecarbon._source(hardware) == source
 
 
 def kg_per_kwh(country):
@@ -233,7 +231,7 @@ def test_another_inside_of_codecarbon_is_an_error_that_says_so(monkeypatch, name
 
 def test_cpu_without_a_mode_is_an_error_that_says_so():
     with pytest.raises(RuntimeError, match=r"CPU of CodeCarbon \d.* has no _mode.*constraints\.txt"):
-        codecarbon._source(named("CPU"), "process")
+        codecarbon._source(named("CPU"))
 
 
 def test_tracker_that_could_not_be_made_is_an_error(monkeypatch):
@@ -257,7 +255,20 @@ def test_unknown_country_is_refused_with_those_near_by():
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("country", "de"), ("country", "Germany"), ("scope", "room"), ("window_s", 1.9), ("joules", 1)]
+    ("key", "value"),
+    [
+        ("country", "de"),
+        ("country", "Germany"),
+        ("scope", "room"),
+        ("window_s", 1.9),
+        ("joules", 1),
+        ("final_window_s", 4.9),
+        ("final_repeats", 2),
+        ("final_ci", 0.0),
+        ("final_ci", 5.0),
+        ("idle", "drop"),
+        ("ram", "all"),
+    ],
 )
 def test_impossible_settings_are_refused(key, value):
     with pytest.raises(ValidationError, match=key):

@@ -18,7 +18,7 @@ from dsnn_hpo.errors import (
 )
 from dsnn_hpo.experiment import Driver, Workplace, replay, spent
 from dsnn_hpo.experiment.config import BudgetConfig
-from dsnn_hpo.journal import Asked, Header, History, Journal, Lost, Mark, Told, read
+from dsnn_hpo.journal import Asked, Header, History, Journal, Lost, Mark, Measured, Told, read
 from dsnn_hpo.trial import FailureCause, Fidelity, Result, Trial, TrialState
 
 HEADER = Header("r", "n", 0.0, {}, "", ("error",), Fidelity(1, 9, 3), {"smac": "2.4.1"})
@@ -286,6 +286,31 @@ def test_replay_refuses_an_optimizer_that_proposes_something_else():
     events = (Asked(Trial(0, {"n": 0}, 9, seed=0), 1.0),)
     with pytest.raises(JournalError, match=r"trial 0 cannot be replayed.*smac"):
         replay(CountingOptimizer(first=5), History(HEADER, events))
+
+
+def test_budget_of_energy_ends_the_run(drive):
+    def costly(trial, should_stop):
+        return replace(good(trial), energy_j=30.0, measuring_energy_j=6.0)
+
+    driver = drive(BudgetConfig(energy_wh=0.1), costly)
+    # 36 J each, of 360.
+    assert len(driver.history.results) == 10
+    assert driver.history.energy_j == 360.0
+
+
+def test_energy_spent_counts_training_measuring_lost_attempts_the_driver_and_promises():
+    first, second = (Trial(n, {"n": n}, 9, seed=0) for n in range(2))
+    told = replace(good(first), energy_j=200.0, measuring_energy_j=16.0)
+    history = History(HEADER, (Asked(first, 1.0), Told(told, 2.0)))
+    assert spent(history, BudgetConfig(energy_wh=0.1)) == pytest.approx(216 / 360)
+    lost = Lost(second, 1, "killed", 1.0, 24.0, 4.0)
+    history = history.extended(Asked(second, 3.0)).extended(lost)
+    # The one in flight will take as much as an epoch has taken so far, nine times.
+    assert spent(history, BudgetConfig(energy_wh=0.1)) == pytest.approx((216 + 24) * 2 / 360)
+    history = history.extended(Told(bad(second), 5.0)).extended(Measured(first, {"error": 0.1}, {}, 50.0, 6.0))
+    history = history.extended(Mark("interrupted", 7.0, energy_j=10.0))
+    assert spent(history, BudgetConfig(energy_wh=0.1)) == pytest.approx((216 + 24 + 50 + 10) / 360)
+    assert spent(History(HEADER), BudgetConfig(energy_wh=0.1)) == 0.0
 
 
 def test_budget_spent_counts_promises_and_continuations():

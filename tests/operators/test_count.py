@@ -19,6 +19,7 @@ from dsnn_hpo.operators import (
     Adder,
     AdderConv2d,
     AdderLinear,
+    Convolution,
     MinConv2d,
     MinLinear,
     OperationCount,
@@ -30,6 +31,7 @@ from dsnn_hpo.operators import (
     ShiftLinear,
     SpatialShift,
     SpatialShift2d,
+    WinogradAdder,
     WinogradAdderConv2d,
     convert_,
     count_operations,
@@ -106,6 +108,56 @@ def test_batch_normalisation_scales_and_adds():
     row = only_row(nn.BatchNorm2d(6), (6, 5, 4))
     assert amounts(row) == float32(multiplication=120, addition=120)
     assert (row.operator, row.weight_bytes, row.read_bytes, row.written_bytes) == ("batch_norm", 4 * 24, 480, 480)
+
+
+# ------------------------------------------------------------------------------------- loops
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "loops"),
+    [
+        (
+            nn.Conv2d(4, 6, (3, 5), stride=2, padding=1, groups=2, dilation=(1, 2)),
+            (4, 9, 11),
+            Convolution(2, (4, 6), (3, 5), (2, 2), (1, 2), (9, 11), (5, 3), 8, 8, 32),
+        ),
+        (
+            nn.Conv1d(2, 3, 3, stride=2),
+            (2, 9),
+            Convolution(1, (2, 3), (1, 3), (1, 2), (1, 1), (1, 9), (1, 4), 8, 8, 32),
+        ),
+        (nn.Linear(20, 7), (20,), Convolution(1, (20, 7), (1, 1), (1, 1), (1, 1), (1, 1), (1, 1), 8, 8, 32)),
+        (nn.Linear(20, 7), (5, 20), Convolution(1, (20, 7), (1, 1), (1, 1), (1, 1), (5, 1), (5, 1), 8, 8, 32)),
+        (
+            ShiftLinear(nn.Linear(20, 7), ShiftConfig("two_term", 4)),
+            (20,),
+            Convolution(1, (20, 7), (1, 1), (1, 1), (1, 1), (1, 1), (1, 1), 8, 8, 32),
+        ),
+        (
+            ShiftLinear(nn.Linear(20, 7), ShiftConfig("Q", 4)),
+            (20,),
+            Convolution(1, (20, 7), (1, 1), (1, 1), (1, 1), (1, 1), (1, 1), 8, 4, 32),
+        ),
+        (
+            AdderConv2d(nn.Conv2d(4, 6, 3), Adder()),
+            (4, 5, 5),
+            Convolution(1, (4, 6), (3, 3), (1, 1), (1, 1), (5, 5), (3, 3), 8, 8, 32),
+        ),
+        (nn.Conv3d(1, 2, 3), (1, 5, 5, 5), None),
+        (nn.BatchNorm2d(4), (4, 5, 5), None),
+    ],
+)
+def test_loops_of_sums(module, shape, loops):
+    assert only_row(module, shape, activation_bits=8).convolution == loops
+
+
+def test_loops_have_as_many_terms_as_are_counted():
+    """Of the Winograd adder too: a group for each of 16 places, a pixel for each tile of 2x2, edges whole."""
+    layer = WinogradAdderConv2d(nn.Conv2d(3, 5, 3, padding=1), WinogradAdder())
+    row = only_row(layer, (3, 7, 6), activation_bits=8)
+    loops = row.convolution
+    assert (loops.groups, loops.output_size, loops.activation_bits) == (16, (4, 3), 10)
+    assert math.prod(loops.channels) // loops.groups * math.prod(loops.output_size) == row.n("absolute_value")
 
 
 # ------------------------------------------------------------------------------------- shift layers

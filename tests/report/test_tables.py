@@ -8,7 +8,7 @@ import pytest
 from dsnn_hpo import pareto
 from dsnn_hpo.journal import History, Told
 from dsnn_hpo.report import front_json, front_markdown, front_rows, front_table
-from dsnn_hpo.trial import Result
+from dsnn_hpo.trial import Provenance, Result
 from tests.report.synthetic import history, prefix
 
 
@@ -28,14 +28,17 @@ def test_rows_hold_the_front_with_every_figure_and_hyperparameter():
 def test_json_has_exactly_the_promised_shape():
     run = history(45)
     data = json.loads(json.dumps(front_json(run)))
-    assert list(data) == ["objectives", "members"]
+    assert list(data) == ["objectives", "members", "warnings", "footprint"]
     assert data["objectives"] == ["error", "inference_energy_j"]
-    assert all(list(m) == ["trial", "config", "values", "test_values"] for m in data["members"])
+    keys = ["trial", "config", "values", "test_values", "provenance", "p_optimal"]
+    assert all(list(m) == keys for m in data["members"])
     assert [m["values"] for m in data["members"]] == [dict(m.values) for m in run.front()]
 
 
 def test_json_of_an_empty_front():
-    assert front_json(prefix(history(), 1)) == {"objectives": ["error", "inference_energy_j"], "members": []}
+    empty = front_json(prefix(history(), 1))
+    assert (empty["objectives"], empty["members"], empty["warnings"]) == (["error", "inference_energy_j"], [], [])
+    assert empty["footprint"]["total_j"] == 0.0
 
 
 def _table(markdown: str) -> list[list[str]]:
@@ -98,16 +101,19 @@ def test_failed_trials_are_counted_but_never_members():
     assert all(isinstance(m, Result) and m.values for m in run.front())
 
 
+RAPL = Provenance("cpu: rapl", "measured", "machine", "a CPU, 2 cores")
+
+
 def test_notes_say_how_energy_was_obtained():
     whole = history(9)
     events = [
-        replace(e, result=replace(e.result, provenance={"inference_energy_j": "cpu: rapl (measured)"}))
+        replace(e, result=replace(e.result, provenance={"inference_energy_j": RAPL}))
         if isinstance(e, Told) and e.result.values
         else e
         for e in whole.events
     ]
-    assert "Energy: cpu: rapl (measured)." in front_table(History(whole.header, events)).notes
-    assert not any(note.startswith("Energy") for note in front_table(whole).notes)
+    assert f"inference_energy_j: {RAPL}." in front_table(History(whole.header, events)).notes
+    assert not any(note.startswith("inference_energy_j") for note in front_table(whole).notes)
 
 
 def test_a_front_below_the_longest_training_says_so():

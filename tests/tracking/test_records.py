@@ -2,9 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from dsnn_hpo.journal import History, Mark
+from dsnn_hpo.journal import History, Mark, Measured
 from dsnn_hpo.tracking._records import FRONT_COLOUR, Records
-from tests.report.synthetic import header, history, prefix
+from dsnn_hpo.trial import Provenance
+from tests.report.synthetic import header, history, measured_again, prefix
 
 
 def _of(whole: History) -> Records:
@@ -13,10 +14,11 @@ def _of(whole: History) -> Records:
     return records
 
 
-def test_grown_bit_by_bit_is_the_same_as_read_at_once():
-    whole = history(27)
+@pytest.mark.parametrize("whole", [history(27), measured_again(history(27))], ids=["searched", "measured again"])
+@pytest.mark.parametrize("step", [1, 3])
+def test_grown_bit_by_bit_is_the_same_as_read_at_once(whole, step):
     grown = Records(whole.header)
-    for n in range(0, len(whole.events) + 1, 3):
+    for n in range(0, len(whole.events) + 1, step):
         grown.advance(prefix(whole, n))
     grown.advance(whole)
     at_once = _of(whole)
@@ -25,11 +27,12 @@ def test_grown_bit_by_bit_is_the_same_as_read_at_once():
     assert grown.parent() == at_once.parent()
 
 
-def test_all_that_changes_is_named_and_parts_are_only_added():
-    whole = history(27)
+@pytest.mark.parametrize("whole", [history(27), measured_again(history(27))], ids=["searched", "measured again"])
+@pytest.mark.parametrize("step", [1, 2])
+def test_all_that_changes_is_named_and_parts_are_only_added(whole, step):
     records = Records(whole.header)
     before = {}
-    for n in range(1, len(whole.events) + 1, 2):
+    for n in range(1, len(whole.events) + 1, step):
         changed = records.advance(prefix(whole, n))
         after = {key: replace(records.child(key), membership=None) for key in records.keys}
         assert {key for key in after if after[key] != before.get(key)} <= changed
@@ -114,8 +117,59 @@ def test_times_are_the_journal_s():
 def test_how_energy_was_obtained_is_tagged():
     whole = history(9)
     told = whole.events[-2]
-    measured = replace(
-        told, result=replace(told.result, provenance={"inference_energy_j": "cpu: cpu_load (estimated)"})
-    )
+    how = Provenance("cpu: cpu_load", "estimated", "process", "a CPU")
+    measured = replace(told, result=replace(told.result, provenance={"inference_energy_j": how}))
     records = _of(History(whole.header, (*whole.events[:-2], measured, whole.events[-1])))
-    assert records.child(told.result.trial.key).tags["measured_by.inference_energy_j"] == "cpu: cpu_load (estimated)"
+    assert records.child(told.result.trial.key).tags["measured_by.inference_energy_j"] == str(how)
+
+
+def latest(record):
+    """The value of each metric as MLflow shows it: of the highest step, the latest."""
+    points = sorted((p for part in record.parts for p in part), key=lambda p: (p.step, p.time_ms))
+    return {point.name: point.value for point in points}
+
+
+def test_figures_measured_again_are_the_latest_with_their_intervals():
+    search = history(27)
+    whole = measured_again(search)
+    records = _of(whole)
+    for event in whole.events:
+        if isinstance(event, Measured):
+            record = records.child(event.trial.key)
+            shown = latest(record)
+            value, how = event.values["inference_energy_j"], event.provenance["inference_energy_j"]
+            assert (shown["inference_energy_j"], shown["final_inference_energy_j"]) == (value, value)
+            assert shown["inference_energy_j_ci95"] == how.ci95
+            assert shown["final_float32_energy_j"] == 9.0
+            assert record.tags["measured_by.inference_energy_j"] == str(how)
+            assert record.end_ms == round(event.time * 1000)
+    others = {r.trial.key for r in whole.results} - {m.trial.key for m in search.front()}
+    assert all("inference_energy_j_ci95" not in latest(records.child(key)) for key in others)
+
+
+def test_who_leaves_the_front_is_marked_as_off_it_and_who_joins_as_on_it():
+    search = history(27)
+    whole = measured_again(search)
+    before, after = ({m.trial.key for m in run.front()} for run in (search, whole))
+    assert before - after
+    records = _of(prefix(whole, len(search.events) - 1))
+    assert {key for key in records.keys if records.child(key).membership.value} == before
+    changed = records.advance(whole)
+    assert before ^ after <= changed
+    for key in records.keys:
+        record = records.child(key)
+        assert record.membership.value == float(key in after)
+        assert (record.tags["pareto"], record.tags["mlflow.runColor"] == FRONT_COLOUR) == (
+            ("true", True) if key in after else ("false", False)
+        )
+    # A later point than that of the search, or MLflow would go on showing that.
+    assert records.child(min(before - after)).membership.step > len(search.results)
+
+
+def test_the_test_figures_of_further_seeds_are_shown():
+    search = history(9)
+    member = search.front()[0]
+    event = Measured(member.trial, {"error": 0.2}, {}, 1.0, 2e9, test_values={"error": 0.25})
+    record = _of(History(search.header, (*search.events[:-1], event))).child(member.trial.key)
+    assert latest(record)["final_error"] == 0.2
+    assert (latest(record)["test_error"], latest(record)["final_test_error"]) == (0.25, 0.25)

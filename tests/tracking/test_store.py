@@ -9,7 +9,7 @@ import pytest
 
 from dsnn_hpo.errors import TrackingError
 from dsnn_hpo.tracking.mlflow import MlflowClient
-from tests.report.synthetic import history, prefix
+from tests.report.synthetic import history, measured_again, prefix
 
 
 def _client(store) -> MlflowClient:
@@ -100,16 +100,16 @@ def test_artifacts_description_and_hypervolume(store):
     assert len(view) < 5000
 
 
-def test_twice_gives_nothing_twice(store):
-    run = history(27)
+@pytest.mark.parametrize("run", [history(27), measured_again(history(27))], ids=["searched", "measured again"])
+def test_twice_gives_nothing_twice(store, run):
     store.sync(run)
     before = _content(store)
     store.sync(run)
     assert _content(store) == before
 
 
-def test_bit_by_bit_gives_the_same_as_at_once(store, tmp_path, empty_database):
-    run = history(27)
+@pytest.mark.parametrize("run", [history(27), measured_again(history(27))], ids=["searched", "measured again"])
+def test_bit_by_bit_gives_the_same_as_at_once(store, tmp_path, empty_database, run):
     session = store.session()
     for n in range(1, len(run.events), 4):
         session.sync(prefix(run, n), final=False)
@@ -118,6 +118,31 @@ def test_bit_by_bit_gives_the_same_as_at_once(store, tmp_path, empty_database):
     Path(store.uri.removeprefix("sqlite:///")).write_bytes(empty_database.read_bytes())
     store.sync(run)
     assert _content(store, with_membership=False) == bit_by_bit
+
+
+def test_a_front_that_is_measured_again_is_shown_anew(store):
+    search = history(27)
+    run = measured_again(search)
+    # The same session, as in a run: nothing is told any more, and the front moves.
+    session = store.session()
+    session.sync(prefix(run, len(search.events) - 1), final=True)
+    session.sync(run, final=True)
+    client = _client(store)
+    parent = client.get_run(session.run_id)
+    folder = Path(parent.info.artifact_uri.removeprefix("file://"))
+    table = json.loads((folder / "pareto_front.json").read_text())
+    ids = [member.trial.id for member in run.front()]
+    assert [row[0] for row in table["data"]] == ids
+    assert ids != [member.trial.id for member in search.front()]
+    runs = client.search_runs([session.experiment_id], f"tags.`mlflow.parentRunId` = '{session.run_id}'")
+    children = {child.data.tags["dsnn_hpo.key"]: child.data for child in runs}
+    front = {member.trial.key for member in run.front()}
+    assert {key for key, data in children.items() if data.metrics["is_pareto"]} == front
+    assert {key for key, data in children.items() if data.tags["pareto"] == "true"} == front
+    for member in search.front():
+        again, metrics = run.measured[member.trial.id], children[member.trial.key].metrics
+        assert metrics["final_inference_energy_j"] == again.values["inference_energy_j"]
+        assert metrics["inference_energy_j_ci95"] == again.provenance["inference_energy_j"].ci95
 
 
 class _Breaking:
