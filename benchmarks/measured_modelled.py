@@ -51,8 +51,7 @@ class Run:
 def run_of(folder: Path, again: bool) -> Run:
     """Returns what a run folder holds; raises KeyError if its results lack one of the energies."""
     history = read(folder / "journal.jsonl")
-    latest = {r.trial.key: r for r in history.latest_results()}.values()
-    results = tuple(pareto.completed(latest, history.front_fidelity))
+    results = tuple(pareto.latest(history.latest_results(), history.front_fidelity))
     if again:
         results = _measured_again(folder, results)
     error = [result.values["error"] for result in results]

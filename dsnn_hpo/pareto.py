@@ -110,6 +110,11 @@ def completed(results: Iterable[Result], fidelity: int | None = None) -> list[Re
     return [r for r in done if fidelity is None or r.trial.fidelity == fidelity]
 
 
+def latest(results: Iterable[Result], fidelity: int) -> list[Result]:
+    """Returns each configuration's latest completed result at exactly this fidelity."""
+    return list({r.trial.key: r for r in completed(results, fidelity)}.values())
+
+
 def losses_of(results: Sequence[Result], objectives: Sequence[Objective]) -> Losses:
     """Returns the results' objective losses, shape (n_results, n_objectives)."""
     rows = [[o.loss(r.values[o.name]) for o in objectives] for r in results]
@@ -122,7 +127,7 @@ def front(results: Iterable[Result], objectives: Sequence[Objective], fidelity: 
     Results of different fidelities are never compared. A configuration evaluated twice counts once, with its latest
     result.
     """
-    candidates = list({r.trial.key: r for r in completed(results, fidelity)}.values())
+    candidates = latest(results, fidelity)
     if not candidates:
         return []
     losses = losses_of(candidates, objectives)

@@ -126,7 +126,7 @@ def contenders(history: History, seed: int) -> list[Trial]:
 def worth_measuring(history: History) -> list[Result]:
     """Returns the front, and some of what is near it, by the search's own figures; in order of the first objective."""
     objectives = history.objectives
-    results = pareto.completed({r.trial.key: r for r in history.results}.values(), history.front_fidelity)
+    results = pareto.latest(history.results, history.front_fidelity)
     if not results:
         return []
     losses = pareto.losses_of(results, objectives)

@@ -27,7 +27,7 @@ def optimality(history: History) -> dict[int, float]:
     Figures err independently and normally within their intervals; those without an interval count as exact. Empty if
     none has an interval.
     """
-    results = pareto.completed({r.trial.key: r for r in history.latest_results()}.values(), history.front_fidelity)
+    results = pareto.latest(history.latest_results(), history.front_fidelity)
     names = [objective.name for objective in history.objectives]
     widths = np.array([[interval(r, name) or 0.0 for name in names] for r in results])
     if not widths.any():

@@ -144,3 +144,12 @@ def test_members_that_save_energy_repay_their_training():
     told = replace(result, values={**result.values, "train_energy_j": 80.0})
     events = [replace(e, result=told) if isinstance(e, Told) and e.result is result else e for e in run.events]
     assert footprint_of(History(run.header, events)).repaid_after[member.trial.id] == pytest.approx(1000 * 80 / 4)
+
+
+def test_a_member_asked_again_for_fewer_epochs_keeps_its_chance():
+    run = measured_again(history(72), ci95=0.1)
+    member = run.front()[0]
+    again = replace(member, trial=replace(member.trial, id=10**6, fidelity=1))
+    later = run.extended(Told(again, run.events[-1].time + 1))
+    assert optimality(later) == optimality(run)
+    assert [row["trial"] for row in front_rows(later)] == [row["trial"] for row in front_rows(run)]
