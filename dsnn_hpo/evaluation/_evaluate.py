@@ -148,7 +148,7 @@ class _Evaluation:
     def _trained(self, network: nn.Module, settings: Settings, data: PreparedData, meter: Meter) -> Checkpoint:
         """Returns the checkpoint at the trial's fidelity, and leaves the network as it is there."""
         trial = self._trial
-        n_epochs = min(trial.fidelity, settings.max_epochs or trial.fidelity)
+        n_epochs = settings.n_epochs(trial.fidelity)
         start = latest_checkpoint(checkpoint_folder(self._task.folder, trial), n_epochs)
         recorder = Recorder(trial, self._task.folder, meter, start, self._should_stop)
         if start is not None and start.epoch == n_epochs:

@@ -28,6 +28,10 @@ class Settings:
     model_arguments: Mapping[str, Any]
     max_epochs: int | None
 
+    def n_epochs(self, fidelity: int) -> int:
+        """Returns how long the configuration trains at a fidelity: so many epochs, its own cap at most."""
+        return min(fidelity, self.max_epochs or fidelity)
+
 
 def settings_of(trial: Trial, task: TaskConfig, max_epochs: int) -> Settings:
     """Returns the settings of a trial; every hyperparameter goes to exactly one reader, unknown ones to the network.

@@ -11,7 +11,7 @@ from pathlib import Path
 import ConfigSpace
 
 from dsnn_hpo import kernels, models
-from dsnn_hpo.data import Dataset, Split, check_dataset, load_dataset, make_split, prepare
+from dsnn_hpo.data import Dataset, PreparedData, Split, check_dataset, load_dataset, make_split, prepare
 from dsnn_hpo.energy import check_country
 from dsnn_hpo.energy.hardware import load_table
 from dsnn_hpo.errors import DsnnHpoError, ExperimentError, InputError, ModelError, one_of
@@ -100,13 +100,13 @@ def build(config: ExperimentConfig, space_file: Path | None = None, hardware: st
     # Broken kernels stop the run here, not in each trial.
     kernels.isa()
     experiment = Experiment(config, space, dataset, split, hardware or config.hardware_table)
+    default, task = plain(space.get_default_configuration()), experiment.task(config.folder)
     with _at(config, "task.model"):
-        _check_default_runs(experiment)
+        data = prepare(dataset, split, config.task.normalization)
+        _check_runs(default, task, data)
     if "hardware_energy_uj" in config.objectives:
         with _at(config, "energy.hardware"):
-            default = plain(space.get_default_configuration())
-            data = prepare(dataset, split, config.task.normalization)
-            modelled_energy_uj(default, experiment.task(config.folder), data)
+            modelled_energy_uj(default, task, data)
     return experiment
 
 
@@ -170,16 +170,14 @@ def _check_settled_once(config: ExperimentConfig, space: ConfigSpace.Configurati
             )
 
 
-def _check_default_runs(experiment: Experiment) -> None:
+def _check_runs(default: Config, task: Task, data: PreparedData) -> None:
     """Passes two images through the space's default configuration: a network that cannot run fails here, not later."""
-    config = experiment.config
-    default = plain(experiment.space.get_default_configuration())
-    data = prepare(experiment.dataset, experiment.split, config.task.normalization)
+    model = task.config.model
     try:
-        shape = output_shape(default, experiment.task(config.folder), data)
+        shape = output_shape(default, task, data)
     except InputError:
         raise
     except (DsnnHpoError, RuntimeError, TypeError, ValueError) as error:
-        raise ModelError(f"{config.task.model} with the default configuration {default}: {error}") from error
+        raise ModelError(f"{model} with the default configuration {default}: {error}") from error
     if shape != (2, data.n_classes):
-        raise ModelError(f"{config.task.model} returns shape {shape}, not {(2, data.n_classes)}")
+        raise ModelError(f"{model} returns shape {shape}, not {(2, data.n_classes)}")

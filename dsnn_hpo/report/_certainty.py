@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -33,8 +34,15 @@ def optimality(history: History) -> dict[int, float]:
     if not widths.any():
         return {}
     losses = pareto.losses_of(results, history.objectives)
-    chances = pareto.optimality(losses, widths / _N_DEVIATIONS_OF_CI95)
-    return {result.trial.id: float(chance) for result, chance in zip(results, chances, strict=True)}
+    chances = _drawn(losses.tobytes(), (widths / _N_DEVIATIONS_OF_CI95).tobytes(), len(names))
+    return dict(zip((result.trial.id for result in results), chances, strict=True))
+
+
+@lru_cache(maxsize=2)
+def _drawn(losses: bytes, deviations: bytes, n_objectives: int) -> tuple[float, ...]:
+    # A report's table, page, picture and JSON ask for the same, one after another, and draw thousands of fronts.
+    points, spread = (np.frombuffer(values).reshape(-1, n_objectives) for values in (losses, deviations))
+    return tuple(pareto.optimality(points, spread).tolist())
 
 
 def quality(results: Iterable[Result], objective: Objective) -> str:
