@@ -8,6 +8,7 @@
     │   ├── SearchSpaceError    the search-space file, or its fit to the task
     │   ├── DataError           a data set is missing or malformed
     │   ├── ModelError          no such network, or it cannot be built
+    │   ├── ModelFolderError    an exported model is damaged or not one; names the file and the field
     │   ├── FreezeError         the executor cannot run this network
     │   ├── ClusterError        the cluster refuses the jobs that the experiment asks for
     │   └── RunFolderError      the run folder is in use, holds a run, or holds none
@@ -56,6 +57,10 @@ class DataError(InputError):
 
 class ModelError(InputError):
     """No such network, or it cannot be built with these arguments."""
+
+
+class ModelFolderError(InputError):
+    """The folder of an exported model is damaged, or holds none; the message names the file and the field."""
 
 
 class FreezeError(InputError):
