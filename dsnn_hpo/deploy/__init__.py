@@ -5,8 +5,10 @@ from __future__ import annotations
 from dsnn_hpo.deploy._facts import ModelFacts, Preprocessing
 from dsnn_hpo.deploy._folder import load_model, save_model
 from dsnn_hpo.deploy._model import DeployedModel, Predictions, error_rate
+from dsnn_hpo.deploy.c import CSource, write_c
 
 __all__ = [
+    "CSource",
     "DeployedModel",
     "ModelFacts",
     "Predictions",
@@ -14,4 +16,5 @@ __all__ = [
     "error_rate",
     "load_model",
     "save_model",
+    "write_c",
 ]
