@@ -7,7 +7,21 @@ import warnings
 
 import typer
 
-from dsnn_hpo.cli import check, doctor, front, logs, measure, resume, run, schema, status, ui
+from dsnn_hpo.cli import (
+    check,
+    doctor,
+    evaluate,
+    export,
+    front,
+    logs,
+    measure,
+    predict,
+    resume,
+    run,
+    schema,
+    status,
+    ui,
+)
 from dsnn_hpo.cli._console import print_error
 from dsnn_hpo.errors import DsnnHpoError, DsnnHpoWarning, InputError, RunInterruptedError
 
@@ -27,6 +41,9 @@ app.command()(status.status)
 app.command()(logs.logs)
 app.command()(front.front)
 app.command()(measure.measure)
+app.command()(export.export)
+app.command()(predict.predict)
+app.command()(evaluate.evaluate)
 app.command()(ui.ui)
 app.command()(doctor.doctor)
 app.command()(schema.schema)

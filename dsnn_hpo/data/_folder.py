@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from dsnn_hpo.data._samples import Dataset, Samples
-from dsnn_hpo.errors import DataError
+from dsnn_hpo.errors import DataError, one_of
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
 CALTECH101_FOLDER = "101_ObjectCategories"
@@ -51,6 +52,33 @@ def read_caltech101(path: Path, image_size: int | None) -> Dataset:
     listing = _list_images(_caltech101_root(path))
     kept = {name: files for name, files in listing.items() if name not in CALTECH101_EXCLUDED}
     return _read("caltech101", path, (kept, None), image_size)
+
+
+def read_image(path: Path, input_shape: tuple[int, int, int]) -> Tensor:
+    """Returns an image file as pixels, uint8 of ``input_shape``: grey for one channel, RGB for three, resized bilinearly.
+
+    Raises:
+        DataError: it is no readable image, or the shape has another number of channels.
+    """
+    n_channels, height, width = input_shape
+    if n_channels not in (1, 3):
+        raise DataError(f"{path}: an image file has 1 channel or 3, not {n_channels}; give an array (.npy)")
+    return torch.from_numpy(_read_image(path, (width, height), n_channels).transpose(2, 0, 1).copy())
+
+
+def read_class_folders(path: Path, classes: Sequence[str], input_shape: tuple[int, int, int]) -> Samples:
+    """Returns the images of ``path/CLASS/*.png`` as ``read_image`` reads them, labelled by their places in ``classes``.
+
+    Raises:
+        DataError: a folder is no one of the classes, or holds no image, or a broken one.
+    """
+    listing = _list_images(path)
+    if unknown := sorted(set(listing) - set(classes)):
+        raise DataError(f"{path / unknown[0]}: there is no class {one_of(unknown[0], classes)}")
+    number = {name: i for i, name in enumerate(classes)}
+    pairs = [(file, number[name]) for name, files in listing.items() for file in files]
+    images = torch.stack([read_image(file, input_shape) for file, _ in pairs])
+    return Samples(images, torch.tensor([label for _, label in pairs], dtype=torch.int64))
 
 
 def _caltech101_root(path: Path) -> Path:
@@ -121,12 +149,17 @@ def _size(file: Path) -> tuple[int, int]:
             raise _broken(file, error) from error
 
 
-def _read_image(file: Path, size: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _read_image(
+    file: Path, size: tuple[int, int], n_channels: int = 3
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             with Image.open(file) as image:
-                return np.array(_rgb(image, file).resize(size, Image.Resampling.BILINEAR), dtype=np.uint8)
+                coloured = _rgb(image, file)
+                wanted = coloured if n_channels == 3 else coloured.convert("L")
+                pixels = np.array(wanted.resize(size, Image.Resampling.BILINEAR), dtype=np.uint8)
+                return pixels.reshape(size[1], size[0], n_channels)
         except _BROKEN as error:
             raise _broken(file, error) from error
 

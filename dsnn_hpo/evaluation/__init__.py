@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from dsnn_hpo.evaluation._again import MeasureAgain, measure_again
     from dsnn_hpo.evaluation._evaluate import Target, evaluate
     from dsnn_hpo.evaluation._figures import Figures, check_executor
+    from dsnn_hpo.evaluation._inference import deployed
     from dsnn_hpo.evaluation._modelled import modelled_energy_uj
     from dsnn_hpo.evaluation._network import Task, add_import_paths, output_shape
+    from dsnn_hpo.evaluation._trained import TrainedNetwork, trained_network
 
 # Imported at first use: reading an experiment file must not load torch.
 _LAZY = {
@@ -21,7 +23,9 @@ _LAZY = {
     **dict.fromkeys(("Figures", "check_executor"), "_figures"),
     **dict.fromkeys(("Target", "evaluate"), "_evaluate"),
     "modelled_energy_uj": "_modelled",
+    "deployed": "_inference",
     **dict.fromkeys(("Task", "add_import_paths", "output_shape"), "_network"),
+    **dict.fromkeys(("TrainedNetwork", "trained_network"), "_trained"),
 }
 
 MEASURED_FIGURES = frozenset(
@@ -37,14 +41,17 @@ __all__ = [
     "Target",
     "Task",
     "TaskConfig",
+    "TrainedNetwork",
     "add_import_paths",
     "check_executor",
+    "deployed",
     "evaluate",
     "measure_again",
     "modelled_energy_uj",
     "output_shape",
     "progress_path",
     "read_progress",
+    "trained_network",
 ]
 
 

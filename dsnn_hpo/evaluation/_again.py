@@ -6,15 +6,12 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
 from dsnn_hpo.energy import final_plan, make_meter
-from dsnn_hpo.errors import DsnnHpoError, InputError, TrialError, TrialInterruptedError
+from dsnn_hpo.errors import DsnnHpoError, TrialError, TrialInterruptedError
 from dsnn_hpo.evaluation._figures import Bench, Figures
 from dsnn_hpo.evaluation._idle import idle_w
-from dsnn_hpo.evaluation._network import Task, add_import_paths, build_network, float_network, prepared_data
-from dsnn_hpo.evaluation._recorder import checkpoint_folder, latest_checkpoint
-from dsnn_hpo.evaluation._settings import settings_of
+from dsnn_hpo.evaluation._network import Task, float_network
+from dsnn_hpo.evaluation._trained import trained_network
 from dsnn_hpo.trial import Trial
 
 N_LATENCY_RUNS = 500
@@ -58,19 +55,8 @@ def measure_again(trial: Trial, task: Task, should_stop: ShouldStop = lambda: Fa
         TrialInterruptedError: ``should_stop``, asked before each pass over the samples, said so.
         EnergyError: nothing could be measured; says why.
     """
-    torch.set_num_threads(task.n_threads)
-    add_import_paths(task.import_paths)
-    settings = settings_of(trial, task.config, task.max_epochs)
-    data = prepared_data(task.config, task.folder)
-    network = build_network(settings, task, data, trial.seed).eval()
-    n_epochs = settings.n_epochs(trial.fidelity)
-    folder = checkpoint_folder(task.folder, trial)
-    checkpoint = latest_checkpoint(folder, n_epochs)
-    if checkpoint is None or checkpoint.epoch != n_epochs:
-        raise InputError(
-            f"{folder} has no checkpoint of epoch {n_epochs}, so trial {trial.id} cannot be measured again"
-        )
-    network.load_state_dict(checkpoint.network_state)
+    trained = trained_network(trial, task)
+    network, data, settings = trained.network, trained.data, trained.settings
 
     def check() -> None:
         if should_stop():

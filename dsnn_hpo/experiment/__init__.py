@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dsnn_hpo.experiment._build import Experiment, build
     from dsnn_hpo.experiment._doctor import Finding, examine
     from dsnn_hpo.experiment._drive import Driver, Observer, replay, spent
+    from dsnn_hpo.experiment._export import Exported, ExportFormat, export_trial
     from dsnn_hpo.experiment._measure import Remeasured, RunMeasurement, measure_run
     from dsnn_hpo.experiment._mirror import serve_ui
     from dsnn_hpo.experiment._run import Outcome, resume, run, start
@@ -24,6 +25,7 @@ _LAZY = {
     **dict.fromkeys(("Experiment", "build"), "_build"),
     "Workplace": "_attempts",
     **dict.fromkeys(("Finding", "examine"), "_doctor"),
+    **dict.fromkeys(("Exported", "ExportFormat", "export_trial"), "_export"),
     **dict.fromkeys(("Remeasured", "RunMeasurement", "measure_run"), "_measure"),
     "serve_ui": "_mirror",
     **dict.fromkeys(("RunStatus", "TrialStatus", "run_status", "trial_log"), "_status"),
@@ -35,6 +37,8 @@ __all__ = [
     "Driver",
     "Experiment",
     "ExperimentConfig",
+    "ExportFormat",
+    "Exported",
     "Finding",
     "FrontMember",
     "Observer",
@@ -50,6 +54,7 @@ __all__ = [
     "config_of",
     "default_folder",
     "examine",
+    "export_trial",
     "front_members",
     "measure_run",
     "read_run",

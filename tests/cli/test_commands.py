@@ -44,7 +44,8 @@ def finished(file):
 def test_help_lists_the_commands():
     ended = dsnn_hpo("--help")
     assert ended.returncode == 0
-    commands = ["run", "resume", "check", "status", "logs", "front", "measure", "ui", "doctor", "schema"]
+    commands = ["run", "resume", "check", "status", "logs", "front", "measure", "export", "predict", "evaluate", "ui"]
+    commands += ["doctor", "schema"]
     assert re.findall(r"│ (\w+) ", ended.stdout)[: len(commands)] == commands
 
 

@@ -156,7 +156,7 @@ class StepWriter:
         height, width = self._size(step.source)
         n_rows, n_channels, kernel_h, kernel_w = weight.shape
         (stride_y, stride_x), (dilation_y, dilation_x) = step.stride, step.dilation
-        out = {"out_pixel": 0, "out_zero": 0, "low": 0, "high": 0}
+        out: dict[str, object] = {"out_pixel": 0, "out_zero": 0, "low": 0, "high": 0}
         out_size = (1, 1)
         if step.target is not None:
             out, out_size = self._result(step.target, step.clamp), self._size(step.target)
@@ -237,7 +237,7 @@ class StepWriter:
 
     def _copy(self, key: str, step: Copy) -> None:
         height, width = self._size(step.target)
-        corners = {}
+        corners: dict[str, int] = {}
         for name, corner in (("from", step.source_first), ("to", step.target_first)):
             corners |= dict(zip((f"{name}_channel", f"{name}_row", f"{name}_column"), corner, strict=True))
         n_channels, n_rows, n_columns = step.size
