@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,11 +22,19 @@ from dsnn_hpo.executor import Executor
 MAX_SHOWN = 300
 
 
-def save_model(executor: Executor, facts: ModelFacts, folder: str | Path) -> None:
+def save_model(
+    executor: Executor, facts: ModelFacts, folder: str | Path, extra_files: Mapping[str, str] | None = None
+) -> None:
     """Returns nothing; writes a frozen network as a new folder: weights, plan, checksums and a model card.
 
     ``weights.safetensors`` holds the packed weights and the tables of the plan, their dtypes as they are;
     ``model.json`` the steps, which name them, the preprocessing and the classes; ``SHA256SUMS`` the checksums of both.
+
+    Args:
+        executor: to save.
+        facts: what else is known of it.
+        folder: new, or empty.
+        extra_files: texts by file name that go into it, too; loading does not look at them.
 
     Raises:
         InputError: the facts do not fit the network.
@@ -53,7 +62,8 @@ def save_model(executor: Executor, facts: ModelFacts, folder: str | Path) -> Non
         raise InputError(f"the model cannot be saved: {trouble}")
     files = {MODEL: content.model_dump_json(indent=1).encode() + b"\n", WEIGHTS: weights}
     card = model_card(executor.plan, facts, len(weights)).encode()
-    write_folder(Path(folder), {**files, SUMS: sums_of(files), CARD: card})
+    extra = {name: text.encode() for name, text in (extra_files or {}).items()}
+    write_folder(Path(folder), {**extra, **files, SUMS: sums_of(files), CARD: card})
 
 
 def load_model(folder: str | Path) -> DeployedModel:

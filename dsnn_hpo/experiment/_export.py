@@ -19,6 +19,7 @@ from dsnn_hpo.trial import OBJECTIVES, Result, TrialState
 
 ExportFormat = Literal["packed", "c"]
 C_NAME = "model"
+C_FILE = "model.c"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +80,11 @@ def export_trial(path: str | Path, trial: int, to: str | Path, file_format: Expo
     # Before the folder is made: what C cannot express leaves none.
     c = write_c(model, C_NAME) if file_format == "c" else None
     to = Path(to)
-    save_model(executor, _with_figures(facts, history, result, errors), to)
-    c_file = None
+    facts = _with_figures(facts, history, result, errors)
     if c is not None:
-        c_file = to / f"{C_NAME}.c"
-        c_file.write_text(c.text, encoding="utf-8")
+        needs = f"{c.flash_bytes:,} bytes of flash for its tables, {c.ram_bytes:,} bytes of RAM"
+        facts = replace(facts, figures={**facts.figures, C_FILE: needs})
+    save_model(executor, facts, to, {} if c is None else {C_FILE: c.text})
     return Exported(
         folder=to,
         trial=trial,
@@ -92,7 +93,7 @@ def export_trial(path: str | Path, trial: int, to: str | Path, file_format: Expo
         n_test=len(trained.data.test),
         weight_bytes=executor.plan.n_weight_bytes,
         folder_bytes=sum(file.stat().st_size for file in to.iterdir()),
-        c_file=c_file,
+        c_file=None if c is None else to / C_FILE,
         c=c,
     )
 
