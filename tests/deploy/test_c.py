@@ -6,18 +6,24 @@ import ctypes
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
 
-from dsnn_hpo.deploy import DeployedModel, write_c
+from dsnn_hpo.deploy import DeployedModel, ModelFacts, Preprocessing, write_c
 from dsnn_hpo.errors import FreezeError, InputError
-from dsnn_hpo.executor import Executor
+from dsnn_hpo.executor import Executor, freeze
 from dsnn_hpo.kernels import Implementation
 from dsnn_hpo.kernels.plan import Activation, Clamp, Convolve, Plan, Quantise, Slice
 from dsnn_hpo.kernels.plan_weight import DenseWeight
+from dsnn_hpo.operators import Adder, MinConv, SpatialShift, WinogradAdder, convert_, matching, set_progress_
 from tests.deploy.networks import CHOICES, SMALL, facts_of, frozen, normalised, pixels
+from tests.executor.test_random_networks import CONFIGS, networks
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
@@ -66,7 +72,7 @@ def check(executor, folder, n=6):
     return made
 
 
-@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("choice", [*CHOICES, "winograd"])
 @pytest.mark.parametrize("model", ["cnn", "resnet20"])
 def test_logits_are_the_executors_bits(model, choice, tmp_path):
     made = check(frozen(model, choice), tmp_path)
@@ -89,7 +95,7 @@ def test_grey_images_without_a_border_of_their_own(tmp_path):
 
 def test_inner_loops_of_shifts_sums_and_adders_have_no_multiplication(tmp_path):
     kinds = set()
-    for choice in ("shift", "two-term", "shift of 6 bits", "adder", "minimum"):
+    for choice in ("shift", "two-term", "shift of 6 bits", "adder", "minimum", "winograd"):
         text = re.sub(r"/\*.*?\*/", "", write_c(model_of(frozen("cnn", choice))).text, flags=re.DOTALL)
         for name, body in re.findall(
             r"^static int64_t (sum_\w+)\([^)]*\)\n\{\n(.*?)^\}", text, re.DOTALL | re.MULTILINE
@@ -98,7 +104,7 @@ def test_inner_loops_of_shifts_sums_and_adders_have_no_multiplication(tmp_path):
             # A star that is no pointer's.
             products = re.findall(r"[\w\)\]] \* [\w(]|\*=|\w / \w|%", body)
             assert bool(products) == (name == "sum_int8"), name
-    assert {"sum_shift32", "sum_two_term", "sum_distance", "sum_minimum", "sum_int8"} <= kinds
+    assert {"sum_shift32", "sum_two_term", "sum_distance", "sum_minimum", "sum_int8", "sum_places"} <= kinds
 
 
 def test_sanitizers_find_nothing(tmp_path):
@@ -118,6 +124,41 @@ def test_sanitizers_find_nothing(tmp_path):
     ended = subprocess.run([program], capture_output=True, text=True, check=False)
     assert ended.stderr == ""
     assert ended.returncode == int(executor(normalised(pixels(1, shape))).argmax())
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@settings(max_examples=25, derandomize=True, deadline=None)
+@given(networks(), CONFIGS, st.sampled_from(["none", "shift", "two-term", "adder", "minimum", "spatial", "winograd"]))
+def test_random_networks(tmp_path_factory, drawn, config, kind):
+    """Strides, paddings, dilations, groups, windows, sums and concatenations, as they come."""
+    network, x = drawn
+    operators = {"shift": config, "two-term": replace(config, shift_type="two_term"), "adder": Adder()}
+    operators |= {"minimum": MinConv(), "spatial": SpatialShift(pointwise=config), "winograd": WinogradAdder()}
+    if kind != "none":
+        network = convert_(network, matching("*", operators[kind]), from_trained=False)
+    set_progress_(network, 1.0)
+    shape = tuple(x.shape[1:])
+    n_channels = shape[0]
+    scale = float(x.abs().max())
+    facts = ModelFacts(
+        "random",
+        tuple(str(i) for i in range(network(x).shape[1])),
+        Preprocessing((0.5,) * n_channels, (float(torch.tensor(1 / scale)),) * n_channels),
+        "noise",
+    )
+    model = DeployedModel(freeze(network.eval(), x), facts)
+    images = pixels(3, shape)
+    compiled = Compiled(write_c(model).text, tmp_path_factory.mktemp("random"), len(facts.classes))
+    assert torch.equal(compiled.logits(images).view(torch.int32), model.logits(images).view(torch.int32))
+
+
+def test_a_winograd_adder_that_writes_the_output(tmp_path):
+    torch.manual_seed(0)
+    layer = WinogradAdder().layer(nn.Conv2d(3, 5, 3), from_trained=False)
+    x = normalised(pixels(20, (3, 3, 3)))
+    executor = freeze(nn.Sequential(layer, nn.Flatten()).eval(), x)
+    assert executor.plan.steps[-1].weight.bits == 16
+    check(executor, tmp_path)
 
 
 def linear(weight, scale, bias):
@@ -184,10 +225,6 @@ def test_the_needs_are_those_of_the_compiled_file(tmp_path):
 
 
 def test_what_c_cannot_express_is_refused_by_name():
-    model = model_of(frozen("cnn", "winograd"))
-    layer = next(step.name for step in model.plan.steps[1:] if hasattr(step, "weight") and step.weight.bits == 16)
-    with pytest.raises(FreezeError, match=re.escape(f"layer {layer!r}: a Winograd adder cannot be written in C")):
-        write_c(model)
     with pytest.raises(FreezeError, match="step 'layer' cannot be written in C: its results may reach"):
         write_c(model_of(linear([1, 2], [2.0**126, 1.0], [0.0, 0.0])))
 

@@ -15,11 +15,13 @@ from dsnn_hpo.deploy._model import DeployedModel
 from dsnn_hpo.deploy.c._steps import StepWriter, Written
 from dsnn_hpo.errors import InputError
 from dsnn_hpo.kernels.plan import Plan, Quantise
+from dsnn_hpo.kernels.winograd import TILE
 
 RUNTIME = Path(__file__).parent / "runtime"
 ORDER = (
-    *("float32", "rounded", "quantise", "convolve", "signed32"),
+    *("float32", "rounded", "quantise", "convolution", "convolve", "signed32"),
     *("sum_shift32", "sum_shift64", "sum_two_term", "sum_int8", "sum_distance", "sum_minimum"),
+    "convolve_winograd",
     *("rescale", "pool", "max_pool", "mean_pool", "copy", "shift_channels", "dequantise"),
 )
 POINTER_BYTES = 4
@@ -64,7 +66,8 @@ def write_c(model: DeployedModel, name: str = "model") -> CSource:
     plan = model.plan
     writer = StepWriter(plan, _input_levels(plan, model.facts.preprocessing))
     written = writer.write()
-    ram = writer.arena_bytes + written.max_taps * POINTER_BYTES + written.max_channels + 4 * plan.n_outputs
+    tile = 2 * TILE * TILE * written.max_channels if written.has_tiles else 0
+    ram = writer.arena_bytes + written.max_taps * POINTER_BYTES + written.max_channels + tile + 4 * plan.n_outputs
     needed = [part for part in ORDER if part in written.needs | {"float32", "quantise"}]
     parts = [
         _head(model, written, ram, name),

@@ -27,6 +27,7 @@ from dsnn_hpo.kernels.plan import (
     Step,
 )
 from dsnn_hpo.kernels.plan_weight import AdderWeight, WinogradWeight
+from dsnn_hpo.kernels.winograd import TILE
 
 MAX_FLOAT = 2.0**127
 _BYTES = {"uint8_t": 1, "uint16_t": 2, "int32_t": 4, "uint32_t": 4}
@@ -44,6 +45,7 @@ class Written:
         multiplied: the layers whose inner loops multiply.
         max_taps: pixels that an output sees, at most.
         max_channels: of an input of a convolution, at most.
+        has_tiles: whether a Winograd adder is among the layers.
     """
 
     tables: list[str] = field(default_factory=list)
@@ -53,6 +55,7 @@ class Written:
     multiplied: list[str] = field(default_factory=list)
     max_taps: int = 0
     max_channels: int = 0
+    has_tiles: bool = False
 
 
 class StepWriter:
@@ -145,8 +148,6 @@ class StepWriter:
 
     def _convolve(self, key: str, step: Convolve) -> None:
         weight, zero = step.weight, self._plan.zero(step.source)
-        if isinstance(weight, WinogradWeight):
-            raise FreezeError(f"layer {step.name!r}: a Winograd adder cannot be written in C; an adder can")
         try:
             made = encoded(weight, zero)
         except ValueError as error:
@@ -155,6 +156,8 @@ class StepWriter:
         self._note(made, step)
         height, width = self._size(step.source)
         n_rows, n_channels, kernel_h, kernel_w = weight.shape
+        # A tile's pixels are found as those of a kernel of its size.
+        kernel_h, kernel_w = (TILE, TILE) if made.kind == "winograd" else (kernel_h, kernel_w)
         (stride_y, stride_x), (dilation_y, dilation_x) = step.stride, step.dilation
         out: dict[str, object] = {"out_pixel": 0, "out_zero": 0, "low": 0, "high": 0}
         out_size = (1, 1)
@@ -177,16 +180,29 @@ class StepWriter:
             **{"dilation_y": dilation_y, "dilation_x": dilation_x, "top": step.padding[0], "left": step.padding[1]},
             **{"groups": weight.groups, "rows": n_rows // weight.groups, "channels": n_channels},
             **{"bits": made.bits, "has_zero": int(made.has_zero), **residual_fields},
+            signs=self._signs(key, made),
         )
         target, logits = ("NULL", "logits") if step.target is None else (self._at(step.target), "NULL")
-        self._call("convolve", address, f"sum_{made.kind}", self._at(step.source), residual, target, logits)
+        results = (self._at(step.source), residual, target, logits)
+        if made.kind == "winograd":
+            self._call("convolve_winograd", address, *results)
+        else:
+            self._call("convolve", address, f"sum_{made.kind}", *results)
+
+    def _signs(self, key: str, made: EncodedWeight) -> str:
+        if made.signs is None:
+            return "NULL"
+        return self._table(f"{key}_signs", "uint8_t", [str(sign) for sign in made.signs.flatten().tolist()])
 
     def _note(self, made: EncodedWeight, step: Convolve) -> None:
         written = self.written
-        written.needs |= {"rounded", f"sum_{made.kind}"}
+        written.needs |= {"rounded", "convolution", f"sum_{made.kind}"}
         written.needs |= {"signed32"} if made.kind in ("shift32", "two_term") else set()
         written.multiplied += [step.name] if made.kind == "int8" else []
-        written.max_taps = max(written.max_taps, step.weight.shape[2] * step.weight.shape[3])
+        is_tile = made.kind == "winograd"
+        written.has_tiles |= is_tile
+        n_taps = TILE * TILE if is_tile else step.weight.shape[2] * step.weight.shape[3]
+        written.max_taps = max(written.max_taps, n_taps)
         written.max_channels = max(written.max_channels, self._whole(step.source))
 
     def _check_range(

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from dsnn_hpo.kernels.packed_weight import PackedWeight
-from dsnn_hpo.kernels.plan_weight import AdderWeight, DenseWeight
+from dsnn_hpo.kernels.plan_weight import AdderWeight, Weight, WinogradWeight
 
 LINE = 120
 MAX_BITS = 2**32
 """Of a layer's codes: a place in them is an unsigned integer of 32 bits."""
 
-SumKind: TypeAlias = Literal["shift32", "shift64", "two_term", "int8", "distance", "minimum"]
+SumKind: TypeAlias = Literal["shift32", "shift64", "two_term", "int8", "distance", "minimum", "winograd"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +31,7 @@ class EncodedWeight:
         correction: what to take off each row's sum, int64; None: nothing.
         bits: of a code; 0 where a weight is whole bytes.
         has_zero: whether a code of no magnitude stands for zero.
+        signs: of a Winograd adder's outputs, see ``runtime/winograd.c``, uint8 (4, 16).
     """
 
     kind: SumKind
@@ -38,9 +39,10 @@ class EncodedWeight:
     correction: Tensor | None = None
     bits: int = 0
     has_zero: bool = False
+    signs: Tensor | None = None
 
 
-def encoded(weight: PackedWeight | DenseWeight | AdderWeight, zero: int) -> EncodedWeight:
+def encoded(weight: Weight, zero: int) -> EncodedWeight:
     """Returns the bytes of a weight for inputs of a zero point.
 
     int8 values that are all sums of two signed powers of two, as those of two-term layers are, become two shifts each;
@@ -53,6 +55,8 @@ def encoded(weight: PackedWeight | DenseWeight | AdderWeight, zero: int) -> Enco
         return _shifts(weight, zero)
     if isinstance(weight, AdderWeight):
         return _adder(weight, zero)
+    if isinstance(weight, WinogradWeight):
+        return _winograd(weight)
     values = _in_order(weight.values.long())
     codes = _TWO_TERM_CODES[values + 128]
     if bool((codes >= 0).all()):
@@ -104,6 +108,16 @@ def _adder(weight: AdderWeight, zero: int) -> EncodedWeight:
     mirrored, more = _clamped(zero - weight.values.long())
     both = torch.stack((_in_order(values), _in_order(mirrored)), 1)
     return EncodedWeight("minimum", both.flatten().to(torch.uint8), rest - more)
+
+
+def _winograd(weight: WinogradWeight) -> EncodedWeight:
+    """Returns values of two bytes, from -32768 counted, place by place of a row, and the signs of their distances."""
+    values = weight.values.long().flatten(2).transpose(1, 2).reshape(-1, 1) + 2**15
+    both = torch.cat((values & 255, values >> 8), 1).flatten().to(torch.uint8)
+    out = torch.tensor(weight.output_transform)
+    signs = torch.einsum("pi,qj->pqij", out, out).reshape(4, 16)
+    # The sums are those of distances taken negative.
+    return EncodedWeight("winograd", both, signs=torch.where(signs > 0, 1, torch.where(signs < 0, 2, 0)))
 
 
 def _clamped(q: Tensor) -> tuple[Tensor, Tensor]:
