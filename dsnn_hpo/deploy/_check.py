@@ -25,7 +25,7 @@ from dsnn_hpo.kernels.plan import (
 )
 from dsnn_hpo.kernels.plan_weight import DenseWeight, WinogradWeight
 
-MAX_ARENA_BYTES = 2**29
+MAX_ARENA_BYTES = 2**28
 """Of the activations of one image, padding included."""
 MAX_MACS = 10**12
 """Of one image: some hundred times those of the largest networks that ship."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -27,6 +28,9 @@ from dsnn_hpo.kernels.plan import (
     Step,
 )
 from dsnn_hpo.kernels.plan_weight import AdderWeight, DenseWeight, Weight, WinogradWeight
+
+MAX_LAYER_WEIGHTS = 2**27
+"""Checking a layer takes some tens of bytes a weight, and its codes only a few bits: a file of them could fill the memory."""
 
 
 def described(plan: Plan) -> tuple[schema.PlanPart, dict[str, Tensor]]:
@@ -263,15 +267,23 @@ def _restored_weight(part: schema.WeightPart, place: str, tensors: _Tensors) -> 
     if isinstance(part, schema.PackedPart):
         codes = tensors.take(part.codes, place, torch.uint8, 1)
         exponents = tensors.take(part.exponents, place, torch.int16, 1)
+        _check_number(math.prod(part.shape))
         packed = PackedWeight(codes, exponents, tuple(part.shape), part.bits, part.has_zero, part.groups)
         _check_packed(packed, place)
         return packed
+    dtype = torch.int8 if isinstance(part, schema.DensePart) else torch.int16
+    values = tensors.take(part.values, place, dtype, 4)
+    _check_number(values.numel())
     if isinstance(part, schema.DensePart):
-        return DenseWeight(tensors.take(part.values, place, torch.int8, 4), part.groups)
-    values = tensors.take(part.values, place, torch.int16, 4)
+        return DenseWeight(values, part.groups)
     if isinstance(part, schema.AdderPart):
         return AdderWeight(values, part.groups, part.operation)
     return WinogradWeight(values, part.output_transform, part.groups)
+
+
+def _check_number(n: int) -> None:
+    if n > MAX_LAYER_WEIGHTS:
+        raise ValueError(f"{n} weights, at most {MAX_LAYER_WEIGHTS} of a layer")
 
 
 def _check_packed(packed: PackedWeight, place: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from dsnn_hpo.errors import ModelFolderError
 
 WEIGHTS, MODEL, CARD, SUMS = "weights.safetensors", "model.json", "README.md", "SHA256SUMS"
-MAX_BYTES = {WEIGHTS: 2**31, MODEL: 2**24, SUMS: 2**12}
+MAX_BYTES = {WEIGHTS: 2**29, MODEL: 2**24, SUMS: 2**12}
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z.]+)")
 
 

@@ -38,7 +38,7 @@ def save_model(
 
     Raises:
         InputError: the facts do not fit the network.
-        ModelFolderError: the folder exists and is not empty, or cannot be written.
+        ModelFolderError: the folder exists and is not empty, or cannot be written; or the plan is too large to load.
     """
     plan, tensors = described(executor.plan)
     weights = to_bytes(tensors)
@@ -60,6 +60,8 @@ def save_model(
         raise InputError(f"the model cannot be saved: {_first(error)}") from error
     if trouble := _misfit(content):
         raise InputError(f"the model cannot be saved: {trouble}")
+    # What would not load again must not be written.
+    check_plan(restored(content.plan, tensors))
     files = {MODEL: content.model_dump_json(indent=1).encode() + b"\n", WEIGHTS: weights}
     card = model_card(executor.plan, facts, len(weights)).encode()
     extra = {name: text.encode() for name, text in (extra_files or {}).items()}

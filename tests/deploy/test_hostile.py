@@ -12,7 +12,7 @@ import shutil
 import pytest
 import torch
 
-from dsnn_hpo.deploy import load_model, save_model
+from dsnn_hpo.deploy import _described, load_model, save_model
 from dsnn_hpo.deploy._files import CARD, MODEL, SUMS, WEIGHTS, sha256, sums_of
 from dsnn_hpo.deploy._tensors import from_bytes, to_bytes
 from dsnn_hpo.errors import DsnnHpoError, ModelFolderError
@@ -244,6 +244,12 @@ def whole(model, activation):
         "first_channel": 0,
         "n_channels": model["plan"]["activations"][activation]["channels"],
     }
+
+
+def test_few_bytes_that_would_fill_the_memory(model_folder, monkeypatch):
+    monkeypatch.setattr(_described, "MAX_LAYER_WEIGHTS", 100)
+    with pytest.raises(ModelFolderError, match=r"plan\.steps\.1\.weight: \d+ weights, at most 100 of a layer"):
+        load_model(model_folder)
 
 
 def step_with(model, kind, having=()):
