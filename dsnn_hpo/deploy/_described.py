@@ -142,22 +142,27 @@ def _described_step(step: Step, key: str, tensors: dict[str, Tensor]) -> schema.
             residual=_residual_part(step.residual),
             clamp=_clamp_part(step.clamp),
         )
-    if isinstance(step, Copy):
-        return schema.CopyPart(
-            kind="copy",
-            name=step.name,
-            source=source,
-            target=target,
-            source_first=step.source_first,
-            target_first=step.target_first,
-            size=step.size,
-            stride=step.stride,
-        )
+    if isinstance(step, Copy | ShiftChannels):
+        return _described_move(step)
+    return _described_pool(step, key, tensors)
+
+
+def _described_move(step: Copy | ShiftChannels) -> schema.StepPart:
+    source, target = _slice_part(step.source), _slice_part(step.target)
     if isinstance(step, ShiftChannels):
         return schema.ShiftChannelsPart(
             kind="shift_channels", name=step.name, source=source, target=target, moves=list(step.moves)
         )
-    return _described_pool(step, key, tensors)
+    return schema.CopyPart(
+        kind="copy",
+        name=step.name,
+        source=source,
+        target=target,
+        source_first=step.source_first,
+        target_first=step.target_first,
+        size=step.size,
+        stride=step.stride,
+    )
 
 
 def _described_pool(step: MaxPool | MeanPool, key: str, tensors: dict[str, Tensor]) -> schema.StepPart:

@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsnn_hpo.data import Samples
-from dsnn_hpo.deploy import error_rate, load_model, save_model
+from dsnn_hpo.data import Samples, load_dataset
+from dsnn_hpo.deploy import DeployedModel, error_rate, evaluate_on, load_model, save_model
 from dsnn_hpo.deploy._check import check_plan
-from dsnn_hpo.errors import InputError, ModelFolderError
+from dsnn_hpo.errors import DataError, InputError, ModelFolderError
 from dsnn_hpo.executor import freeze
 from dsnn_hpo.operators import convert_, matching
 from tests.deploy.networks import CHOICES, SMALL, facts_of, frozen, normalised, pixels
@@ -128,3 +128,24 @@ def test_facts_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"mean\.0: .*must be exactly a float32"):
         save_model(executor, replace(facts, preprocessing=how), tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_a_data_set_of_other_classes_or_images_is_refused(reloaded):
+    executor = frozen("cnn", "shift")
+    with pytest.raises(DataError, match=r"'digits' has a class that the model has not: '0' \("):
+        evaluate_on(reloaded(executor), "digits")
+    digits = replace(facts_of(executor), classes=tuple("0123456789"))
+    with pytest.raises(InputError, match=r"have shape \(1797, 1, 8, 8\), expected \(n, 3, 9, 11\)"):
+        evaluate_on(DeployedModel(executor, digits), "digits")
+
+
+def test_the_labels_of_a_data_set_are_put_in_the_models_order():
+    executor = frozen("cnn", "two-term", (1, 8, 8))
+    names = tuple("9876543210")
+    model = DeployedModel(executor, replace(facts_of(executor), classes=names))
+    digits = load_dataset("digits").pool
+    found = model.predict(digits.images)
+    expected = sum(label != str(int(true)) for label, true in zip(found.labels, digits.labels, strict=True)) / 1797
+    evaluated = evaluate_on(model, "digits")
+    assert evaluated.error == expected
+    assert evaluated.images == "all images of digits, which has no test images of its own"

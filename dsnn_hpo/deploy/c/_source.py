@@ -117,7 +117,8 @@ def _head(model: DeployedModel, written: Written, ram: int, name: str) -> str:
    Tables, in flash: {written.table_bytes} bytes; the code adds some thousand. Variables, in RAM: {ram} bytes.
 
 {honest}
-   Outside of them there are multiplications: one a result, to rescale it, and those that find the place of a pixel. */"""
+   Outside of them there are multiplications: one or two a result, to rescale it, and those that find the place of
+   a pixel. */"""
 
 
 def _comment(text: str) -> str:

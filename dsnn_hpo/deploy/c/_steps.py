@@ -147,18 +147,12 @@ class StepWriter:
         return self._at(residual.source), {"residual_scale": scale, "residual_zero": zero}
 
     def _convolve(self, key: str, step: Convolve) -> None:
-        weight, zero = step.weight, self._plan.zero(step.source)
         try:
-            made = encoded(weight, zero)
+            made = encoded(step.weight, self._plan.zero(step.source))
         except ValueError as error:
             raise FreezeError(f"layer {step.name!r} cannot be written in C: {error}") from error
         self._check_range(step.name, _largest_sums(step), step.scale, step.bias, step.residual)
         self._note(made, step)
-        height, width = self._size(step.source)
-        n_rows, n_channels, kernel_h, kernel_w = weight.shape
-        # A tile's pixels are found as those of a kernel of its size.
-        kernel_h, kernel_w = (TILE, TILE) if made.kind == "winograd" else (kernel_h, kernel_w)
-        (stride_y, stride_x), (dilation_y, dilation_x) = step.stride, step.dilation
         out: dict[str, object] = {"out_pixel": 0, "out_zero": 0, "low": 0, "high": 0}
         out_size = (1, 1)
         if step.target is not None:
@@ -174,11 +168,8 @@ class StepWriter:
             correction=correction,
             scale=self._floats(f"{key}_scale", step.scale),
             bias=self._floats(f"{key}_bias", step.bias),
-            **{"in_height": height, "in_width": width, "in_channels": self._whole(step.source), "zero": zero},
+            **self._geometry(step, made),
             **{"out_height": out_size[0], "out_width": out_size[1], **out},
-            **{"kernel_height": kernel_h, "kernel_width": kernel_w, "stride_y": stride_y, "stride_x": stride_x},
-            **{"dilation_y": dilation_y, "dilation_x": dilation_x, "top": step.padding[0], "left": step.padding[1]},
-            **{"groups": weight.groups, "rows": n_rows // weight.groups, "channels": n_channels},
             **{"bits": made.bits, "has_zero": int(made.has_zero), **residual_fields},
             signs=self._signs(key, made),
         )
@@ -188,6 +179,21 @@ class StepWriter:
             self._call("convolve_winograd", address, *results)
         else:
             self._call("convolve", address, f"sum_{made.kind}", *results)
+
+    def _geometry(self, step: Convolve, made: EncodedWeight) -> dict[str, int]:
+        height, width = self._size(step.source)
+        n_rows, n_channels, kernel_h, kernel_w = step.weight.shape
+        # A tile's pixels are found as those of a kernel of its size.
+        kernel_h, kernel_w = (TILE, TILE) if made.kind == "winograd" else (kernel_h, kernel_w)
+        (stride_y, stride_x), (dilation_y, dilation_x) = step.stride, step.dilation
+        groups = step.weight.groups
+        return {
+            **{"in_height": height, "in_width": width, "in_channels": self._whole(step.source)},
+            **{"zero": self._plan.zero(step.source), "kernel_height": kernel_h, "kernel_width": kernel_w},
+            **{"stride_y": stride_y, "stride_x": stride_x, "dilation_y": dilation_y, "dilation_x": dilation_x},
+            **{"top": step.padding[0], "left": step.padding[1]},
+            **{"groups": groups, "rows": n_rows // groups, "channels": n_channels},
+        }
 
     def _signs(self, key: str, made: EncodedWeight) -> str:
         if made.signs is None:
