@@ -14,7 +14,7 @@ def print_exported(made: Exported) -> None:
     lines = [
         f"trial {made.trial}: {made.folder}",
         f"size:    {made.weight_bytes:,} bytes of packed weights, {made.folder_bytes:,} bytes of files",
-        f"error:   {made.errors['test']:.2%} of {made.n_test:,} test images ({1 - made.errors['test']:.2%} are right), "
+        f"error:   {made.errors['test']:.2%} of the test images ({1 - made.errors['test']:.2%} are right), "
         f"{made.errors['validation']:.2%} of those for validation",
     ]
     for part, error in made.reported.items():

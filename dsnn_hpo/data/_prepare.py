@@ -20,15 +20,23 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedData:
-    """The three parts of a split and the normalisation; ``mean`` and ``std`` float32 (C,), of pixels in [0, 1]."""
+    """The three parts of a split and the normalisation; ``mean`` and ``std`` float32 (C,), of pixels in [0, 1].
+
+    ``classes`` are their names, in the order of the labels.
+    """
 
     train: Samples
     validation: Samples
     test: Samples
     mean: Tensor
     std: Tensor
-    n_classes: int
+    classes: tuple[str, ...]
     input_shape: tuple[int, int, int]
+
+    @property
+    def n_classes(self) -> int:
+        """Returns the number of classes."""
+        return len(self.classes)
 
 
 def prepare(
@@ -58,7 +66,7 @@ def prepare(
         test=test.at(split.test),
         mean=mean,
         std=std,
-        n_classes=len(dataset.classes),
+        classes=dataset.classes,
         input_shape=dataset.input_shape,
     )
 

@@ -47,6 +47,11 @@ class DeployedModel:
         return self._facts
 
     @property
+    def executor(self) -> Executor:
+        """Returns the frozen network, which takes normalised inputs."""
+        return self._executor
+
+    @property
     def plan(self) -> Plan:
         """Returns the steps."""
         return self._executor.plan

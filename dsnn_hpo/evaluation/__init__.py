@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dsnn_hpo.evaluation._config import TaskConfig
+from dsnn_hpo.evaluation._places import model_folder
 from dsnn_hpo.evaluation._progress import Progress, progress_path, read_progress
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from dsnn_hpo.evaluation._inference import deployed
     from dsnn_hpo.evaluation._modelled import modelled_energy_uj
     from dsnn_hpo.evaluation._network import Task, add_import_paths, output_shape
+    from dsnn_hpo.evaluation._shipped import model_facts
     from dsnn_hpo.evaluation._trained import TrainedNetwork, trained_network
 
 # Imported at first use: reading an experiment file must not load torch.
@@ -25,6 +27,7 @@ _LAZY = {
     "modelled_energy_uj": "_modelled",
     "deployed": "_inference",
     **dict.fromkeys(("Task", "add_import_paths", "output_shape"), "_network"),
+    "model_facts": "_shipped",
     **dict.fromkeys(("TrainedNetwork", "trained_network"), "_trained"),
 }
 
@@ -47,6 +50,8 @@ __all__ = [
     "deployed",
     "evaluate",
     "measure_again",
+    "model_facts",
+    "model_folder",
     "modelled_energy_uj",
     "output_shape",
     "progress_path",

@@ -11,6 +11,7 @@ from dsnn_hpo.errors import DsnnHpoError, TrialError, TrialInterruptedError
 from dsnn_hpo.evaluation._figures import Bench, Figures
 from dsnn_hpo.evaluation._idle import idle_w
 from dsnn_hpo.evaluation._network import Task, float_network
+from dsnn_hpo.evaluation._shipped import executor_of
 from dsnn_hpo.evaluation._trained import trained_network
 from dsnn_hpo.trial import Trial
 
@@ -54,6 +55,7 @@ def measure_again(trial: Trial, task: Task, should_stop: ShouldStop = lambda: Fa
         FreezeError: the executor cannot run the network.
         TrialInterruptedError: ``should_stop``, asked before each pass over the samples, said so.
         EnergyError: nothing could be measured; says why.
+        ModelFolderError: the trial's frozen network is damaged.
     """
     trained = trained_network(trial, task)
     network, data, settings = trained.network, trained.data, trained.settings
@@ -67,4 +69,5 @@ def measure_again(trial: Trial, task: Task, should_stop: ShouldStop = lambda: Fa
     bench = Bench(data, settings.training.test_batch_size, meter, plan, check, N_LATENCY_RUNS, device)
     if device != "cpu":
         return bench.measured(network.to(device), ("emulation_energy_j",))
-    return bench.measured(network, task.objectives, float_network(settings, task, data))
+    peer = float_network(settings, task, data)
+    return bench.measured(network, task.objectives, peer, executor_of(trial, task))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import math
 import time
 import traceback
 from collections.abc import Callable
@@ -16,15 +15,24 @@ from torch import nn
 
 from dsnn_hpo.data import PreparedData
 from dsnn_hpo.energy import Meter, make_meter, search_plan
-from dsnn_hpo.errors import DivergedError, DsnnHpoError, InputError, TrialInterruptedError, WorkerLostError
+from dsnn_hpo.errors import (
+    DivergedError,
+    DsnnHpoError,
+    InputError,
+    TrialInterruptedError,
+    WorkerLostError,
+)
+from dsnn_hpo.evaluation._errors import errors_of
 from dsnn_hpo.evaluation._figures import Bench
 from dsnn_hpo.evaluation._idle import idle_w
 from dsnn_hpo.evaluation._modelled import hardware_figure
 from dsnn_hpo.evaluation._network import Task, add_import_paths, build_network, prepared_data
-from dsnn_hpo.evaluation._recorder import Recorder, checkpoint_folder, latest_checkpoint
+from dsnn_hpo.evaluation._places import checkpoint_folder
+from dsnn_hpo.evaluation._recorder import Recorder, latest_checkpoint
 from dsnn_hpo.evaluation._settings import Settings, settings_of
+from dsnn_hpo.evaluation._trained import TrainedNetwork
 from dsnn_hpo.operators import packed_size_bytes
-from dsnn_hpo.training import Checkpoint, error_rate, train
+from dsnn_hpo.training import Checkpoint, train
 from dsnn_hpo.trial import FailureCause, Provenance, Result, Trial, TrialState
 
 _DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE})
@@ -115,32 +123,28 @@ class _Evaluation:
         how = _warm_up(meter)
         network = build_network(settings, task, data, trial.seed)
         checkpoint = self._trained(network, settings, data, meter)
+        trained = TrainedNetwork(network, data, settings)
+        errors = errors_of(trained, trial, task, checkpoint.curve[-1].validation_error)
         values = {
-            "error": checkpoint.curve[-1].validation_error,
+            **errors.values,
             "model_size_bytes": float(packed_size_bytes(network)),
             "train_energy_j": checkpoint.train_energy_j,
             "co2_g": checkpoint.co2_g,
         }
-        provenance = dict.fromkeys(("train_energy_j", "co2_g"), how)
-        provenance["error"] = _of_samples(values["error"], len(data.validation))
-        test_batch_size = settings.training.test_batch_size
+        provenance = {**errors.provenance, **dict.fromkeys(("train_energy_j", "co2_g"), how)}
         plan = search_plan(task.energy, idle_w(task.energy, meter))
-        figures = Bench(data, test_batch_size, meter, plan).measured(network, task.objectives)
+        bench = Bench(data, settings.training.test_batch_size, meter, plan)
+        figures = bench.measured(network, task.objectives, executor=errors.executor)
         self.measuring_energy_j = figures.spent_j
         # As an objective it must be known; otherwise it is worth having where it can be had.
         with contextlib.suppress(*(() if "hardware_energy_uj" in task.objectives else (InputError,))):
             modelled_uj, provenance["hardware_energy_uj"] = hardware_figure(network, data.input_shape, task.energy)
             values["hardware_energy_uj"] = modelled_uj
-        test_values = {}
-        if trial.fidelity == task.max_epochs:
-            # Whatever happens on the test split must not reach the search.
-            with contextlib.suppress(DivergedError):
-                test_values["error"] = error_rate(network, data.test, data, test_batch_size)
         return Result(
             trial,
             TrialState.COMPLETED,
             values={**values, **figures.values},
-            test_values=test_values,
+            test_values=errors.test_values,
             curve=checkpoint.curve,
             provenance={**provenance, **figures.provenance},
         )
@@ -180,10 +184,3 @@ def _warm_up(meter: Meter) -> Provenance:
     parameter.grad = torch.zeros(1)
     torch.optim.Adam([parameter]).step()
     return how
-
-
-def _of_samples(share: float, n: int) -> Provenance:
-    """Returns the provenance of a share of n samples, with the interval of Agresti and Coull (1998)."""
-    adjusted = (share * n + 2) / (n + 4)
-    ci95 = 1.96 * math.sqrt(adjusted * (1 - adjusted) / (n + 4))
-    return Provenance("validation samples", "measured", "inference", "", ci95, n)

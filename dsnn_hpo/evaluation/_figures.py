@@ -13,6 +13,7 @@ from dsnn_hpo.data import PreparedData
 from dsnn_hpo.energy import Measured, MeasuringPlan, Meter, hardware_name, measure, measuring_alone
 from dsnn_hpo.errors import InputError
 from dsnn_hpo.evaluation._inference import N_LATENCY_RUNS, Classify, Passes, deployed, measure_latency
+from dsnn_hpo.executor import Executor
 from dsnn_hpo.trial import Provenance
 
 EXECUTOR_FIGURES = frozenset({"inference_energy_j", "latency_ms", "latency_p95_ms", "samples_per_s"})
@@ -63,13 +64,20 @@ class Bench:
     _provenance: dict[str, Provenance] = field(default_factory=dict)
     _spent_j: float = 0.0
 
-    def measured(self, network: nn.Module, objectives: Collection[str], peer: nn.Module | None = None) -> Figures:
+    def measured(
+        self,
+        network: nn.Module,
+        objectives: Collection[str],
+        peer: nn.Module | None = None,
+        executor: Executor | None = None,
+    ) -> Figures:
         """Returns those figures of a network's inference that are among the objectives.
 
         Args:
             network: trained; figures of deployment are taken on the executor, its own only as ``emulation_energy_j``.
             objectives: the names asked for.
             peer: the float32 network of its architecture, whose energy is given beside that of the executor.
+            executor: the network frozen, if that is at hand.
 
         Raises:
             FreezeError: a figure of the executor is asked for, and it cannot run the network.
@@ -80,7 +88,8 @@ class Bench:
         asked = set(objectives)
         wants_energy = bool(asked & {"inference_energy_j", "samples_per_s"})
         wants_latency = bool(asked & {"latency_ms", "latency_p95_ms"})
-        executor = deployed(network, self.data) if wants_energy or wants_latency else None
+        if executor is None and (wants_energy or wants_latency):
+            executor = deployed(network, self.data)
         with _alone_if(wants_energy or wants_latency or "emulation_energy_j" in asked):
             if executor is not None and wants_energy:
                 found = self._energy("inference_energy_j", executor)

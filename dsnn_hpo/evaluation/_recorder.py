@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dsnn_hpo.energy import Meter
 from dsnn_hpo.errors import TrialInterruptedError
+from dsnn_hpo.evaluation._places import checkpoint_folder
 from dsnn_hpo.evaluation._progress import Progress, progress_path
 from dsnn_hpo.training import Checkpoint, load_checkpoint
 from dsnn_hpo.trial import Trial
@@ -90,11 +91,6 @@ class Recorder:
 
     def _report(self) -> None:
         Progress(self.n_epochs, self.energy_j, self.first_epoch + self.n_epochs).write(self._progress)
-
-
-def checkpoint_folder(folder: Path, trial: Trial) -> Path:
-    """Returns where, in a run folder, the checkpoints of a trial's configuration lie."""
-    return folder / "checkpoints" / trial.key
 
 
 def latest_checkpoint(folder: Path, n_epochs: int) -> Checkpoint | None:

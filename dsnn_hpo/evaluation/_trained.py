@@ -10,14 +10,15 @@ from torch import nn
 from dsnn_hpo.data import PreparedData
 from dsnn_hpo.errors import InputError
 from dsnn_hpo.evaluation._network import Task, add_import_paths, build_network, prepared_data
-from dsnn_hpo.evaluation._recorder import checkpoint_folder, latest_checkpoint
+from dsnn_hpo.evaluation._places import checkpoint_folder
+from dsnn_hpo.evaluation._recorder import latest_checkpoint
 from dsnn_hpo.evaluation._settings import Settings, settings_of
 from dsnn_hpo.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainedNetwork:
-    """A network in evaluation mode, the data that it was trained on, and the settings of its configuration."""
+    """A network, the data that it was trained on, and the settings of its configuration."""
 
     network: nn.Module
     data: PreparedData

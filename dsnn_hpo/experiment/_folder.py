@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from dsnn_hpo.errors import RunFolderError
+from dsnn_hpo.evaluation import model_folder
 from dsnn_hpo.journal import History, read
 
 DEFAULT_ROOT = Path("runs")
@@ -61,6 +62,10 @@ class RunFolder:
     def report(self) -> Path:
         """Returns the folder of figures and tables."""
         return self.path / "report"
+
+    def model(self, trial_id: int) -> Path:
+        """Returns the folder of a trial's frozen network; only trials that trained as long as any have one."""
+        return model_folder(self.path, trial_id)
 
     def create(self) -> None:
         """Makes the folder; raises RunFolderError if it holds a run or anything but a run's unfinished preparation."""

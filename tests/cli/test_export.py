@@ -18,7 +18,7 @@ from dsnn_hpo.cli import main
 from dsnn_hpo.data import load_dataset, load_split, prepare
 from dsnn_hpo.deploy import DeployedModel, error_rate, load_model
 from dsnn_hpo.evaluation import deployed, trained_network
-from dsnn_hpo.experiment import ExperimentConfig, RunFolder, build, start
+from dsnn_hpo.experiment import ExperimentConfig, RunFolder, build, export_trial, start
 from tests.cli.test_commands import dsnn_hpo
 
 EXPERIMENT = """\
@@ -69,9 +69,9 @@ def test_every_member_of_the_front_reloads_as_it_was_frozen(run, tmp_path):
         found = json.loads(evaluated.stdout)
         assert found["error"] == error_rate(loaded, test)
         assert found["n_images"] == len(test)
-        assert f"{found['error']:.2%} of {len(test)} test images" in ended.stdout
-        # Freezing to 8 bits costs little.
-        assert abs(found["error"] - result.test_values["error"]) < 0.05
+        assert f"{found['error']:.2%} of the test images" in ended.stdout
+        assert found["error"] == result.test_values["error"]
+        assert error_rate(loaded, digits_of(run).validation) == result.values["error"]
 
 
 def test_what_export_prints_and_writes(run, exported):
@@ -86,7 +86,7 @@ def test_what_export_prints_and_writes(run, exported):
     card = (to / "README.md").read_text()
     assert f"| trial | {trial.id}, {trial.fidelity} epochs, seed {trial.seed} |" in card
     assert run.history.header.run_id in card
-    assert "| error of this model, test part |" in card
+    assert "| error, test part |" in card
     assert load_model(to).facts.configuration == dict(trial.config)
 
 
@@ -169,10 +169,37 @@ def test_mistakes_get_a_message_and_no_traceback(run, exported, tmp_path, monkey
     assert not (tmp_path / "x").exists()
 
 
+def test_what_is_exported_is_what_the_worker_froze(run, tmp_path):
+    other = RunFolder(tmp_path / "run")
+    shutil.copytree(run.folder.path, other.path)
+    shutil.rmtree(other.path / "checkpoints")
+    result = run.history.front()[0]
+    made = export_trial(other.path, result.trial.id, tmp_path / "model")
+    assert made.errors == made.reported == {"validation": result.values["error"], "test": result.test_values["error"]}
+    weights = (tmp_path / "model" / "weights.safetensors").read_bytes()
+    assert weights == (other.model(result.trial.id) / "weights.safetensors").read_bytes()
+    (other.model(result.trial.id) / "weights.safetensors").write_bytes(weights[:-1])
+    ended = dsnn_hpo("export", other.path, result.trial.id, "--to", tmp_path / "damaged")
+    assert ended.returncode == 2
+    assert "weights.safetensors: its SHA-256 is not that of SHA256SUMS: the file is damaged" in ended.stderr
+
+
+def test_a_trial_that_was_stopped_early_is_frozen_from_its_checkpoint(tmp_path):
+    (tmp_path / "ship.yaml").write_text(EXPERIMENT.replace("optimizer: {name: random}", "optimizer: {name: smac}"))
+    outcome = start(ExperimentConfig.from_file(tmp_path / "ship.yaml"), tmp_path / "run")
+    # The last rung of each configuration: its checkpoint is there.
+    last = {result.trial.key: result for result in outcome.history.results}
+    early = next(result for result in last.values() if result.trial.fidelity == 1)
+    made = export_trial(tmp_path / "run", early.trial.id, tmp_path / "model")
+    assert made.reported.keys() == {"validation"}
+    assert made.errors["test"] == error_rate(load_model(tmp_path / "model"), digits_of(outcome).test)
+
+
 def test_a_trial_whose_checkpoint_is_gone(run, tmp_path):
     other = tmp_path / "run"
     shutil.copytree(run.folder.path, other)
     shutil.rmtree(RunFolder(other).path / "checkpoints")
+    shutil.rmtree(RunFolder(other).path / "models")
     trial = run.history.front()[0].trial.id
     ended = dsnn_hpo("export", other, trial, "--to", tmp_path / "model")
     assert ended.returncode == 2

@@ -54,7 +54,9 @@ def test_a_trained_configuration_is_measured_from_its_checkpoint(trained):
 
 
 def test_without_its_checkpoint_it_is_named(trained):
-    with pytest.raises(InputError, match=r"checkpoints.* has no checkpoint of epoch 2, so the network of trial 0 cannot be had again"):
+    with pytest.raises(
+        InputError, match=r"checkpoints.* has no checkpoint of epoch 2, so the network of trial 0 cannot be had again"
+    ):
         measure_again(replace(TRIAL, fidelity=2), trained)
 
 
