@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from dsnn_hpo import pareto
-from dsnn_hpo.journal import History
+from dsnn_hpo.journal import History, Lost, Mark, Told
 from dsnn_hpo.trial import Objective, Result, TrialState
 
 
@@ -69,16 +70,36 @@ class RunningHypervolume:
         self.value = max(self.value or 0.0, volume)
 
 
-def hypervolume_series(history: History) -> list[tuple[int, float]]:
-    """Returns (epochs trained so far, hypervolume) after each result, once there is a reference point.
+@dataclass(frozen=True, slots=True)
+class HypervolumePoint:
+    """The hypervolume after a result: relative, see ``RunningHypervolume``.
 
-    The epochs are those of all results, failed ones too. The hypervolume is relative (see ``RunningHypervolume``) and never falls.
-    The series ends with the last result told; it is empty while there is no reference point.
+    Attributes:
+        n_epochs: trained so far, those of failed trials too.
+        energy_j: spent so far: training and measuring, failed trials, lost attempts, and the driver up to its last pause.
+        value: never falls.
     """
+
+    n_epochs: int
+    energy_j: float
+    value: float
+
+
+def hypervolume_points(history: History) -> list[HypervolumePoint]:
+    """Returns the hypervolume after each result, once there is a reference point; the last one is that of the last result."""
     running = RunningHypervolume(history.objectives)
-    series = []
-    for result in history.results:
-        running.add(result)
-        if running.value is not None:
-            series.append((running.n_epochs, running.value))
-    return series
+    points, energy_j = [], 0.0
+    for event in history.events:
+        if isinstance(event, Lost | Mark):
+            energy_j += event.energy_j
+        elif isinstance(event, Told):
+            energy_j += event.result.energy_j + event.result.measuring_energy_j
+            running.add(event.result)
+            if running.value is not None:
+                points.append(HypervolumePoint(running.n_epochs, energy_j, running.value))
+    return points
+
+
+def hypervolume_series(history: History) -> list[tuple[int, float]]:
+    """Returns (epochs trained so far, hypervolume) of ``hypervolume_points``."""
+    return [(point.n_epochs, point.value) for point in hypervolume_points(history)]

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from dsnn_hpo.journal import History
 from dsnn_hpo.report._certainty import interval
-from dsnn_hpo.report._hypervolume import hypervolume_series
-from dsnn_hpo.report._points import FAINT, GREY, GRID, INK, RED, Points, left_to_right, points_of, subtitle
-from dsnn_hpo.report._words import epochs, readable
+from dsnn_hpo.report._hypervolume_figure import draw_hypervolume
+from dsnn_hpo.report._matplotlib import QUIET, Canvas, dress, picture, say, scale
+from dsnn_hpo.report._points import GREY, RED, Points, left_to_right, points_of, subtitle
+from dsnn_hpo.report._words import epochs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _SIZE_INCHES = (11.0, 5.0)
-_FEWEST_DECADES_FOR_LOG = 1.2
-_MOST_DECADES_WITH_2_AND_5 = 3
 
 
 def front_png(history: History, width_px: int = 1760) -> bytes:
@@ -27,35 +25,24 @@ def front_png(history: History, width_px: int = 1760) -> bytes:
         history: the run.
         width_px: the width of the picture, which is 2.2 times its height; below 900 the text is hard to read.
     """
-    # Imported here, so that a table of the front does not wait for matplotlib. No pyplot: it keeps global state.
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     points = points_of(history)
-    dpi = width_px / _SIZE_INCHES[0]
-    with rc_context({"font.family": ["DejaVu Sans"], "font.size": 10, "text.color": INK, "axes.labelcolor": INK}):
-        layout = ConstrainedLayoutEngine(rect=(0.008, 0.01, 0.984, 0.86), wspace=0.05)
-        figure = Figure(figsize=_SIZE_INCHES, dpi=dpi, facecolor="white", layout=layout)
-        canvas = FigureCanvasAgg(figure)
+
+    def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2, width_ratios=(1.45, 1))
-        _draw_front(left, points, len(history.results))
-        _draw_hypervolume(right, history)
-        # A dollar sign in a name would start mathematics.
-        name = history.header.name.replace("$", r"\$")
-        figure.text(0.012, 0.975, name, va="top", fontsize=14, fontweight="bold")
-        figure.text(0.012, 0.915, subtitle(history, points), va="top", color="#667085")
-        buffer = io.BytesIO()
-        canvas.print_figure(buffer, format="png", dpi=dpi)
-    return buffer.getvalue()
+        draw_front(left, history)
+        draw_hypervolume(right, history)
+        figure.text(0.012, 0.975, history.header.name, va="top", fontsize=14, fontweight="bold")
+        figure.text(0.012, 0.915, subtitle(history, points), va="top", color=QUIET)
+
+    return picture(draw, Canvas(*_SIZE_INCHES, room_above=0.13), width_px=width_px)
 
 
-def _draw_front(axes: Axes, points: Points, n_results: int) -> None:
+def draw_front(axes: Axes, history: History) -> None:
+    """Draws the front."""
+    points, n_results = points_of(history), len(history.results)
     if not points.front:
         text = "no trial has ended yet" if not n_results else f"none of {n_results} trials completed"
-        axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, fontsize=12)
-        axes.set_axis_off()
+        say(axes, text)
     elif len(points.objectives) == 1:
         _draw_one(axes, points)
     else:
@@ -71,7 +58,7 @@ def _draw_one(axes: Axes, points: Points) -> None:
     best = [better(values[: i + 1]) for i in range(len(values))]
     axes.scatter(ids, values, s=30, color=GREY, alpha=0.75, linewidths=0, label="trials")
     axes.step(ids, best, where="post", color=RED, linewidth=1.8, label="best so far")
-    _dress(axes, "trial", points.label(objective, "validation"))
+    dress(axes, "trial", points.label(objective, "validation"))
     axes.legend(frameon=False)
 
 
@@ -86,13 +73,13 @@ def _draw_two(axes: Axes, points: Points) -> None:
         where: Literal["post", "pre"] = "post" if x.goal == "minimize" else "pre"
         axes.step(xs, ys, where=where, color=RED, linewidth=1.8, zorder=2)
         axes.scatter(xs, ys, color=RED, **marker)
-        x_bars, y_bars = ([interval(m, o.name) or 0.0 for m in front] for o in (x, y))
-        axes.errorbar(xs, ys, y_bars, x_bars, fmt="none", ecolor=GREY, elinewidth=1, capsize=2, zorder=1)
     else:
         third = points.objectives[2]
         dots = axes.scatter(xs, ys, c=[m.values[third.name] for m in front], cmap="viridis", **marker)
         bar = axes.figure.colorbar(dots, ax=axes, pad=0.02, aspect=30, label=points.label(third))
         bar.outline.set_visible(False)
+    x_bars, y_bars = ([interval(m, o.name) or 0.0 for m in front] for o in (x, y))
+    axes.errorbar(xs, ys, y_bars, x_bars, fmt="none", ecolor=GREY, elinewidth=1, capsize=2, zorder=1)
     tested = [m for m in front if y.name in m.test_values]
     if tested and len(points.objectives) == 2:
         test = [m.test_values[y.name] for m in tested]
@@ -100,48 +87,7 @@ def _draw_two(axes: Axes, points: Points) -> None:
         axes.scatter(
             test_xs, test, s=40, facecolors="none", edgecolors=RED, linewidths=1.2, zorder=3, label="on the test split"
         )
-    _scale(axes, "x", (*xs, *others[0]))
-    _scale(axes, "y", (*ys, *others[1]))
-    _dress(axes, points.label(x), points.label(y, "validation" if y.name == "error" else ""))
+    scale(axes, "x", (*xs, *others[0]))
+    scale(axes, "y", (*ys, *others[1]))
+    dress(axes, points.label(x), points.label(y, "validation" if y.name == "error" else ""))
     axes.legend(frameon=False, loc="best")
-
-
-def _scale(axes: Axes, name: Literal["x", "y"], values: Sequence[float]) -> None:
-    """Makes an axis logarithmic, with plain numbers on it, if its values span more than a decade."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    if min(values) <= 0 or max(values) <= min(values) * 10**_FEWEST_DECADES_FOR_LOG:
-        return
-    axes.set(**{f"{name}scale": "log"})
-    axis = axes.xaxis if name == "x" else axes.yaxis
-    narrow = max(values) < min(values) * 10**_MOST_DECADES_WITH_2_AND_5
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: readable(float(value))))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _draw_hypervolume(axes: Axes, history: History) -> None:
-    series = hypervolume_series(history)
-    _dress(axes, "epochs trained, all configurations", "relative hypervolume of the front")
-    if not series:
-        text = "no hypervolume yet:\ntoo few completed trials"
-        axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color="#667085")
-        axes.set_xticks([])
-        axes.set_yticks([])
-        return
-    epochs, volumes = zip(*series, strict=True)
-    axes.step(epochs, volumes, where="post", color=RED, linewidth=1.8)
-    axes.fill_between(epochs, volumes, step="post", color=RED, alpha=0.08, linewidth=0)
-    axes.set_ylim(0, max(volumes) * 1.08 or 1)
-    axes.set_xlim(left=0)
-
-
-def _dress(axes: Axes, x_label: str, y_label: str) -> None:
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    axes.grid(color=GRID, linewidth=0.9)
-    axes.set_axisbelow(True)
-    axes.tick_params(which="both", color=FAINT, labelcolor=INK)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(FAINT)

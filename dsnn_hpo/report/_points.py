@@ -16,6 +16,8 @@ GREY = "#98a2b3"
 FAINT = "#cfd6e0"
 INK = "#1d2939"
 GRID = "#e9edf2"
+SERIES = (RED, "#1f5fa8", "#d98200", "#2e7d5b", "#7a4fa3", "#5d6b7e", "#b5577a", "#3b9bb3")
+"""Colours of what stands side by side: objectives, hyperparameters."""
 
 
 @dataclass(frozen=True, slots=True)

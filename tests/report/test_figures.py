@@ -5,7 +5,9 @@ import re
 import pytest
 from PIL import Image
 
-from dsnn_hpo.report import front_html, front_png, save_report
+from dsnn_hpo.journal import Asked, History, Told
+from dsnn_hpo.report import front_html, front_png, report_figures, save_report
+from dsnn_hpo.trial import Trial
 from tests.report.synthetic import history, prefix
 
 OBJECTIVES = {
@@ -74,7 +76,10 @@ def test_buttons_switch_scales_and_split():
 @pytest.mark.parametrize(("n_objectives", "n_pairs"), [(3, 3), (4, 6)])
 def test_more_objectives_have_a_menu_of_pairs_and_a_colour(n_objectives, n_pairs):
     traces, layout = _figure(front_html(history(45, OBJECTIVES[n_objectives])))
-    assert sum(" over " in label for label in _buttons(layout)) == n_pairs
+    pairs = [label for label in _buttons(layout) if " over " in label]
+    assert sum("(test)" not in label for label in pairs) == n_pairs
+    # Of the objectives, only the error was tested.
+    assert sum("(test)" in label for label in pairs) == n_objectives - 1
     assert "model size (B)" in traces[2]["marker"]["colorbar"]["title"]["text"]
 
 
@@ -122,3 +127,75 @@ def test_files_are_written_whole_and_replaced(tmp_path):
     ]
     assert files.json.read_text() != before
     assert json.loads(files.json.read_text())["members"]
+
+
+NAMES = ["front", "hypervolume", "importance", "trade_off", "parallel_coordinates", "rungs"]
+
+
+@pytest.mark.parametrize("n_objectives", [1, 2, 3])
+@pytest.mark.parametrize("n_events", [0, 3, 40, None])
+def test_figures_are_drawn_or_say_why_not(n_objectives, n_events):
+    run = history(45, OBJECTIVES[n_objectives])
+    figures = report_figures(run if n_events is None else prefix(run, n_events))
+    assert [f.name for f in figures] == [n for n in NAMES if n != "trade_off" or n_objectives > 1]
+    for figure in figures:
+        assert figure.reading.endswith(".")
+        assert (figure.draw is None) == (figure.interactive is None)
+        if figure.draw is None:
+            assert n_events is not None
+            with pytest.raises(ValueError, match="nothing to draw"):
+                figure.file("png")
+        else:
+            assert figure.interactive().data
+    assert sum(f.draw is not None for f in figures) == {0: 0, 3: 1}.get(n_events, len(figures))
+
+
+@pytest.mark.parametrize("n_objectives", [1, 3])
+def test_figures_are_files_that_need_nothing_else(n_objectives):
+    for figure in report_figures(history(45, OBJECTIVES[n_objectives])):
+        assert Image.open(io.BytesIO(figure.file("png"))).size[0] == 1760
+        drawing = figure.file("svg")
+        assert b"<svg" in drawing[:1000]
+        assert b"<text" not in drawing
+        assert not re.search(rb'href="(?!#|data:)', drawing)
+        assert drawing == figure.file("svg"), "the same run gives the same file"
+
+
+def test_parallel_coordinates_lead_each_line_across_all_axes():
+    run = history(72)
+    (figure,) = [f for f in report_figures(run) if f.name == "parallel_coordinates"]
+    others, front = figure.interactive().data
+    n_axes = front.x.index(None)
+    members = [m.trial.id for m in run.front()]
+    assert front.x[: n_axes + 1] == (*range(n_axes), None)
+    assert list(dict.fromkeys(i for i in front.customdata if i is not None)) == members
+    assert front.line.color == "#c8102e" != others.line.color
+    assert all(y is None or -0.2 < y <= 1 for y in (*front.y, *others.y))
+    # sgd alone has momentum: the others' lines pass below its axis.
+    texts = [a.text for a in figure.interactive().layout.annotations]
+    assert {"none", "sgd", "adam", "stochastic"} <= set(texts)
+
+
+def test_rungs_join_the_ranks_of_those_that_went_on():
+    run = history(45)
+    (figure,) = [f for f in report_figures(run) if f.name == "rungs"]
+    assert len(figure.says) == 2
+    assert figure.says[0].startswith("Rank correlation of the error, 1 to 3 epochs: ")
+    _, front = figure.interactive().data
+    assert front.line.color == "#c8102e"
+    buttons = figure.interactive().layout.updatemenus[0].buttons
+    assert [b.label for b in buttons] == ["error", "inference energy"]
+    one = report_figures(history(9, seed=1))[-1]
+    assert one.draw is not None
+
+
+def trial_of(event: Asked | Told) -> Trial:
+    return event.trial if isinstance(event, Asked) else event.result.trial
+
+
+def test_runs_of_one_fidelity_have_no_rungs():
+    run = history(45)
+    events = [e for e in run.events if not isinstance(e, Asked | Told) or trial_of(e).fidelity == 9]
+    (figure,) = [f for f in report_figures(History(run.header, events)) if f.name == "rungs"]
+    assert figure.draw is None
+    assert figure.reading == "All trials were trained equally long. There are no ranks to compare."

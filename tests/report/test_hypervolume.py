@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsnn_hpo import pareto
-from dsnn_hpo.journal import History, Told
-from dsnn_hpo.report import hypervolume_series
+from dsnn_hpo.journal import History, Lost, Mark, Told
+from dsnn_hpo.report import hypervolume_points, hypervolume_series
 from dsnn_hpo.trial import Result, Trial, TrialState
 from tests.report.synthetic import header, history, prefix
 
@@ -70,3 +70,15 @@ def test_never_falls(values):
     assert volumes == sorted(volumes)
     assert all(np.isfinite(volumes))
     assert [e for e, _ in series] == sorted(e for e, _ in series)
+
+
+def test_joules_are_those_of_the_history():
+    run = history(45)
+    lost = Lost(run.results[0].trial, 1, "killed", 5.0, 70.0, 0.0)
+    driver = Mark("interrupted", 0.0, energy_j=9.0)
+    whole = History(run.header, [run.events[0], run.events[1], lost, *run.events[2:20], driver, *run.events[20:]])
+    points = hypervolume_points(whole)
+    assert points[-1].energy_j == pytest.approx(whole.energy_j)
+    spent = [point.energy_j for point in points]
+    assert spent == sorted(spent)
+    assert hypervolume_series(whole) == [(point.n_epochs, point.value) for point in points]
