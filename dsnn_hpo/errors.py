@@ -12,6 +12,7 @@
     │   ├── FreezeError         the executor cannot run this network
     │   ├── ClusterError        the cluster refuses the jobs that the experiment asks for
     │   └── RunFolderError      the run folder is in use, holds a run, or holds none
+    ├── ChoiceError             no member of a front is what the user asks for; names the nearest
     ├── JournalError            the journal is damaged; names the line
     ├── TrackingError           the tracking server refused or is away
     ├── KernelError             the compiled kernels are broken or stale; or asked for, but missing or not made for the tensors
@@ -73,6 +74,10 @@ class ClusterError(InputError):
 
 class RunFolderError(InputError):
     """The run folder is in use, already holds a run, or holds none."""
+
+
+class ChoiceError(DsnnHpoError):
+    """No member of the front is what the user asks for; the message names the nearest."""
 
 
 class JournalError(DsnnHpoError):

@@ -192,9 +192,20 @@ def knee(losses: npt.ArrayLike) -> int:
 
     The knee of Das (1999): the member whose neighbours cost most for what they gain.
     """
+    heights = knee_heights(losses)
+    if not len(heights):
+        raise ValueError("an empty front has no knee")
+    return int(heights.argmin())
+
+
+def knee_heights(losses: npt.ArrayLike) -> Losses:
+    """Returns each row's height over the ideal point, shape (n,), along the normal of the plane between the extremes.
+
+    The sum of the objectives scaled to [0, 1] by the rows; the knee is the lowest.
+    """
     points = _as_points(losses)
     if not len(points):
-        raise ValueError("an empty front has no knee")
+        return np.empty(0)
     low, high = points.min(axis=0), points.max(axis=0)
     scaled = (points - low) / np.where(high > low, high - low, 1.0)
-    return int(scaled.sum(axis=1).argmin())
+    return np.asarray(scaled.sum(axis=1), dtype=np.float64)

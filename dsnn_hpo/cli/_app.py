@@ -9,6 +9,7 @@ import typer
 
 from dsnn_hpo.cli import (
     check,
+    compare,
     doctor,
     evaluate,
     export,
@@ -40,6 +41,7 @@ app.command()(check.check)
 app.command()(status.status)
 app.command()(logs.logs)
 app.command()(front.front)
+app.command(cls=compare.AgainstMany)(compare.compare)
 app.command()(measure.measure)
 app.command()(export.export)
 app.command()(predict.predict)

@@ -13,7 +13,7 @@ from rich.table import Table
 from dsnn_hpo.cli._console import console, print_error
 from dsnn_hpo.experiment import Outcome, RunFolder, SubmittedRun, resume_line
 from dsnn_hpo.journal import History
-from dsnn_hpo.report import FrontTable, front_table
+from dsnn_hpo.report import FrontTable, front_table, price_lines
 from dsnn_hpo.trial import TrialState
 
 
@@ -30,7 +30,7 @@ def print_front(history: History) -> None:
         return
     if front.rows:
         out.print(table)
-    for note in front.notes:
+    for note in (*price_lines(history), *front.notes):
         out.print(note, markup=False)
 
 

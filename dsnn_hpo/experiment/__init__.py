@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dsnn_hpo.experiment._compare import compare_folders
 from dsnn_hpo.experiment._folder import RunFolder, default_folder, read_run, resume_line
 from dsnn_hpo.experiment._front import FrontMember, front_members
 from dsnn_hpo.experiment.config import ExperimentConfig, config_of
@@ -51,6 +52,7 @@ __all__ = [
     "TrialStatus",
     "Workplace",
     "build",
+    "compare_folders",
     "config_of",
     "default_folder",
     "examine",

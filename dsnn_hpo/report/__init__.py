@@ -1,5 +1,12 @@
 """Figures and tables of a run, made from its journal alone: the front, what it cost, what mattered, and all on a page."""
 
+from dsnn_hpo.report._choice import Choice, choice_json, choose
+from dsnn_hpo.report._choice_table import ChoiceTable, choice_table
+from dsnn_hpo.report._comparison import ComparedRun, Comparison, Group, GroupTest, compare_runs, comparison_json
+from dsnn_hpo.report._comparison_html import comparison_html
+from dsnn_hpo.report._comparison_png import comparison_png
+from dsnn_hpo.report._comparison_save import require_picture, save_comparison
+from dsnn_hpo.report._comparison_words import ComparisonTable, comparison_tables, comparison_text
 from dsnn_hpo.report._figures import ReportFigure, report_figures
 from dsnn_hpo.report._footprint import Footprint, footprint_lines, footprint_of
 from dsnn_hpo.report._html import front_html
@@ -7,20 +14,41 @@ from dsnn_hpo.report._hypervolume import HypervolumePoint, RunningHypervolume, h
 from dsnn_hpo.report._importance import Effect, Fit, Importance, importance
 from dsnn_hpo.report._markdown import FrontTable, front_markdown, front_table
 from dsnn_hpo.report._png import front_png
+from dsnn_hpo.report._price import Price, price_lines, prices
 from dsnn_hpo.report._rows import front_json, front_rows
 from dsnn_hpo.report._save import ReportFiles, save_report
+from dsnn_hpo.report._wishes import Limit, Wishes, wishes_of
 from dsnn_hpo.report._words import epochs, readable, with_interval
 
 __all__ = [
+    "Choice",
+    "ChoiceTable",
+    "ComparedRun",
+    "Comparison",
+    "ComparisonTable",
     "Effect",
     "Fit",
     "Footprint",
     "FrontTable",
+    "Group",
+    "GroupTest",
     "HypervolumePoint",
     "Importance",
+    "Limit",
+    "Price",
     "ReportFigure",
     "ReportFiles",
     "RunningHypervolume",
+    "Wishes",
+    "choice_json",
+    "choice_table",
+    "choose",
+    "compare_runs",
+    "comparison_html",
+    "comparison_json",
+    "comparison_png",
+    "comparison_tables",
+    "comparison_text",
     "epochs",
     "footprint_lines",
     "footprint_of",
@@ -33,8 +61,13 @@ __all__ = [
     "hypervolume_points",
     "hypervolume_series",
     "importance",
+    "price_lines",
+    "prices",
     "readable",
     "report_figures",
+    "require_picture",
+    "save_comparison",
     "save_report",
+    "wishes_of",
     "with_interval",
 ]

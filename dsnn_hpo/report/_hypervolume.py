@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsnn_hpo import pareto
+from dsnn_hpo.comparing import Box
 from dsnn_hpo.journal import History, Lost, Mark, Told
 from dsnn_hpo.trial import Objective, Result, TrialState
 
@@ -23,15 +24,17 @@ class RunningHypervolume:
 
     The front is the one at the highest fidelity reached so far. Fronts of two fidelities are not compared: when a
     higher one opens, the figure stays until its front is better, and so it never falls.
+
+    With a ``box`` of several runs it is the share of that one instead, and can be compared between them.
     """
 
-    def __init__(self, objectives: Sequence[Objective]) -> None:
+    def __init__(self, objectives: Sequence[Objective], box: Box | None = None) -> None:
         self._objectives = objectives
         self._first: list[Result] = []
         self._fidelity = 0
         self._front: pareto.Losses = np.empty((0, len(objectives)))
-        self._reference: pareto.Losses | None = None
-        self._box = 0.0
+        self._reference: pareto.Losses | None = None if box is None else box.reference
+        self._box = 0.0 if box is None else box.volume
         self.n_epochs = 0
         self.value: float | None = None
 
@@ -103,3 +106,17 @@ def hypervolume_points(history: History) -> list[HypervolumePoint]:
 def hypervolume_series(history: History) -> list[tuple[int, float]]:
     """Returns (epochs trained so far, hypervolume) of ``hypervolume_points``."""
     return [(point.n_epochs, point.value) for point in hypervolume_points(history)]
+
+
+def hypervolume_in(history: History, box: Box) -> list[tuple[int, float]]:
+    """Returns (epochs trained so far, share of a box of several runs) after each result, once there is a front.
+
+    By the latest figures, as that of the final fronts is: with hindsight where a front was measured again.
+    """
+    running = RunningHypervolume(history.objectives, box)
+    series = []
+    for result in history.latest_results():
+        running.add(result)
+        if running.value is not None:
+            series.append((running.n_epochs, running.value))
+    return series

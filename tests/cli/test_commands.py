@@ -44,8 +44,8 @@ def finished(file):
 def test_help_lists_the_commands():
     ended = dsnn_hpo("--help")
     assert ended.returncode == 0
-    commands = ["run", "resume", "check", "status", "logs", "front", "measure", "export", "predict", "evaluate", "ui"]
-    commands += ["doctor", "schema"]
+    commands = ["run", "resume", "check", "status", "logs", "front", "compare", "measure", "export", "predict"]
+    commands += ["evaluate", "ui", "doctor", "schema"]
     assert re.findall(r"│ (\w+) ", ended.stdout)[: len(commands)] == commands
 
 
@@ -59,7 +59,7 @@ try:
     main()
 except SystemExit as ended:
     assert not ended.code
-loaded = {{"torch", "smac", "optuna", "mlflow", "codecarbon", "matplotlib", "plotly", "sklearn"}} & set(sys.modules)
+loaded = {{"torch", "smac", "optuna", "mlflow", "codecarbon", "matplotlib", "plotly", "sklearn", "scipy"}} & set(sys.modules)
 print("loaded:", sorted(loaded))
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -93,7 +93,8 @@ def test_front_as_json_is_json_and_nothing_else(finished):
     ended = dsnn_hpo("front", finished.folder.path, "--json")
     front = json.loads(ended.stdout)
     assert front["objectives"] == ["error", "model_size_bytes"]
-    assert list(front) == ["objectives", "members", "warnings", "footprint"]
+    assert list(front) == ["objectives", "members", "warnings", "footprint", "prices", "choice"]
+    assert front["choice"] is None
     assert front["warnings"] == []
     assert front["footprint"]["training_j"] > 0
     for member, expected in zip(front["members"], front_members(finished.history), strict=True):
