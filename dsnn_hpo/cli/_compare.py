@@ -29,7 +29,8 @@ def print_comparison(comparison: Comparison, picture: Path | None) -> None:
 def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, title=title, title_justify="left")
     for i, name in enumerate(header):
-        table.add_column(Text(name), justify="left" if not i else "right", no_wrap=bool(i), overflow="fold")
+        # Broken by hand: a narrow terminal would otherwise break the numbers too.
+        table.add_column(Text(name.replace(" ", "\n")), justify="left" if not i else "right", no_wrap=True)
     for row in rows:
         table.add_row(*map(Text, row))
     return table

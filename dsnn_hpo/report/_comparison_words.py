@@ -117,7 +117,7 @@ def _says_box(comparison: Comparison) -> str:
 def _says_of(best: ComparedRun, run: ComparedRun, comparison: Comparison) -> str:
     ahead, behind = (comparison.coverage[pair] for pair in ((best.label, run.label), (run.label, best.label)))
     text = f"{best.label} has {_more(best.hypervolume, run.hypervolume)} hypervolume than {run.label}; it covers {ahead:.0%}"
-    text += f" of {run.label}'s front, which covers {behind:.0%} of its own"
+    text += f" of {run.label}'s front, and that one {behind:.0%} of its own"
     costs = [("epochs", best.n_epochs, run.n_epochs), ("energy", best.energy_j, run.energy_j)]
     costs.insert(0, ("trials", best.n_trials, run.n_trials))
     ratios = [f"{ours / theirs:.2f} times the {what}" for what, ours, theirs in costs if theirs]
@@ -143,7 +143,7 @@ def _says(test: GroupTest) -> list[str]:
 def _verdict(found: Difference) -> str:
     if found.least_p > 0.05:
         return "Too few runs for a difference at 5 %, whatever it is."
-    return "A difference at 5 %." if found.p is not None and found.p < 0.05 else "No difference at 5 %."
+    return "A difference at 5 %." if found.p is not None and found.p < 0.05 else "No difference is shown at 5 %."
 
 
 def _says_too_few(comparison: Comparison) -> list[str]:
