@@ -59,7 +59,7 @@ try:
     main()
 except SystemExit as ended:
     assert not ended.code
-loaded = {{"torch", "smac", "optuna", "mlflow", "codecarbon", "matplotlib", "plotly", "sklearn", "scipy"}} & set(sys.modules)
+loaded = {{"torch", "smac", "optuna", "mlflow", "codecarbon", "matplotlib", "plotly", "sklearn"}} & set(sys.modules)
 print("loaded:", sorted(loaded))
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
