@@ -15,6 +15,7 @@
     ├── ChoiceError             no member of a front is what the user asks for; names the nearest
     ├── JournalError            the journal is damaged; names the line
     ├── TrackingError           the tracking server refused or is away
+    │   └── ArtifactError       it takes metrics, but no files
     ├── KernelError             the compiled kernels are broken or stale; or asked for, but missing or not made for the tensors
     ├── EnergyError             energy could not be measured, or the figure would be none
     │   └── SensorError         a sensor failed, at once or in mid-window
@@ -86,6 +87,10 @@ class JournalError(DsnnHpoError):
 
 class TrackingError(DsnnHpoError):
     """The tracking server refused or is away."""
+
+
+class ArtifactError(TrackingError):
+    """The tracking server takes metrics and tags, but its store of artifacts refused files."""
 
 
 class KernelError(DsnnHpoError):

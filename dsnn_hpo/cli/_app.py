@@ -17,10 +17,12 @@ from dsnn_hpo.cli import (
     logs,
     measure,
     predict,
+    register,
     resume,
     run,
     schema,
     status,
+    sync,
     ui,
 )
 from dsnn_hpo.cli._console import print_error
@@ -46,6 +48,8 @@ app.command()(measure.measure)
 app.command()(export.export)
 app.command()(predict.predict)
 app.command()(evaluate.evaluate)
+app.command()(register.register)
+app.command()(sync.sync)
 app.command()(ui.ui)
 app.command()(doctor.doctor)
 app.command()(schema.schema)

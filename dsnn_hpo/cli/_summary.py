@@ -56,7 +56,9 @@ def print_outcome(outcome: Outcome) -> None:
         markup=False,
     )
     if not outcome.mirror.caught_up:
-        print_error(f"MLflow is behind: {outcome.mirror.reason}; catch up with: {resume_line(folder.path)}")
+        print_error(
+            f"MLflow is behind: {outcome.mirror.reason}; catch up with: {_program()} sync {shlex.quote(str(_relative(folder.path)))}"
+        )
     print_places(folder)
 
 

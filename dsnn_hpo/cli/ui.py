@@ -14,7 +14,12 @@ def ui(
     ] = None,
     port: Annotated[int, typer.Option(help="The port on 127.0.0.1.", min=1, max=65535)] = 5000,
 ) -> None:
-    """Starts the MLflow server on a run's store and prints the address of the run."""
-    from dsnn_hpo.experiment import serve_ui
+    """Starts the MLflow server on a run's store and prints the address of the run's charts and of its page."""
+    from dsnn_hpo.cli._mlflow import print_links
+    from dsnn_hpo.experiment import Links, serve_ui
 
-    serve_ui(run_dir, port, lambda address: typer.echo(f"{address}\nCtrl-C ends the server"))
+    def announce(links: Links) -> None:
+        print_links(links)
+        typer.echo("Ctrl-C ends the server")
+
+    serve_ui(run_dir, port, announce)

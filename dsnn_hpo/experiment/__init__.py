@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from dsnn_hpo.experiment._drive import Driver, Observer, replay, spent
     from dsnn_hpo.experiment._export import Exported, ExportFormat, export_trial
     from dsnn_hpo.experiment._measure import Remeasured, RunMeasurement, measure_run
-    from dsnn_hpo.experiment._mirror import serve_ui
+    from dsnn_hpo.experiment._mirror import Links, serve_ui
     from dsnn_hpo.experiment._run import Outcome, resume, run, start
     from dsnn_hpo.experiment._status import RunStatus, TrialStatus, run_status, trial_log
     from dsnn_hpo.experiment._submit import SubmittedRun, submit
+    from dsnn_hpo.experiment._sync import RegisteredTrial, Synced, register_trial, sync_run
 
 _LAZY = {
     **dict.fromkeys(("Driver", "Observer", "replay", "spent"), "_drive"),
@@ -28,9 +29,10 @@ _LAZY = {
     **dict.fromkeys(("Finding", "examine"), "_doctor"),
     **dict.fromkeys(("Exported", "ExportFormat", "export_trial"), "_export"),
     **dict.fromkeys(("Remeasured", "RunMeasurement", "measure_run"), "_measure"),
-    "serve_ui": "_mirror",
+    **dict.fromkeys(("Links", "serve_ui"), "_mirror"),
     **dict.fromkeys(("RunStatus", "TrialStatus", "run_status", "trial_log"), "_status"),
     **dict.fromkeys(("SubmittedRun", "submit"), "_submit"),
+    **dict.fromkeys(("RegisteredTrial", "Synced", "register_trial", "sync_run"), "_sync"),
     **dict.fromkeys(("Outcome", "resume", "run", "start"), "_run"),
 }
 
@@ -42,13 +44,16 @@ __all__ = [
     "Exported",
     "Finding",
     "FrontMember",
+    "Links",
     "Observer",
     "Outcome",
+    "RegisteredTrial",
     "Remeasured",
     "RunFolder",
     "RunMeasurement",
     "RunStatus",
     "SubmittedRun",
+    "Synced",
     "TrialStatus",
     "Workplace",
     "build",
@@ -60,6 +65,7 @@ __all__ = [
     "front_members",
     "measure_run",
     "read_run",
+    "register_trial",
     "replay",
     "resume",
     "resume_line",
@@ -69,6 +75,7 @@ __all__ = [
     "spent",
     "start",
     "submit",
+    "sync_run",
     "trial_log",
 ]
 

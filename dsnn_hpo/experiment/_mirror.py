@@ -9,6 +9,8 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dsnn_hpo import report, tracking
@@ -16,7 +18,8 @@ from dsnn_hpo.errors import InputError, RunFolderError, TrackingError
 from dsnn_hpo.experiment._folder import DEFAULT_ROOT, RunFolder, read_run
 from dsnn_hpo.experiment.config import ExperimentConfig, config_of
 from dsnn_hpo.journal import Header, History
-from dsnn_hpo.tracking import Mirror, MirrorStatus, Rendered, TrackingConfig
+from dsnn_hpo.tracking import Content, Mirror, MirrorStatus, Packed, Rendered, TrackingConfig
+from dsnn_hpo.trial import Result
 
 START_TIMEOUT_S = 120.0
 # MLflow shows the picture unscaled, in a column of this width.
@@ -25,9 +28,17 @@ ARTIFACTS = "mlflow-artifacts"
 MAX_LOG_CHARACTERS = 2000
 
 
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Where a run is to be seen in MLflow: its charts (all configurations), and its own page (front, report, files)."""
+
+    charts: str
+    page: str
+
+
 def open_run_mirror(config: ExperimentConfig, folder: RunFolder, header: Header) -> Mirror:
     """Returns a mirror of the run in ``folder``; raises InputError if there cannot be a store at its URI."""
-    return tracking.open_mirror(*_where(config, folder, header), _render)
+    return tracking.open_mirror(*store_of(config, folder, header), content_of(folder, header))
 
 
 def default_store(folder: RunFolder) -> str:
@@ -40,7 +51,7 @@ def default_store(folder: RunFolder) -> str:
     return os.path.relpath(home / "mlflow.db", path)
 
 
-def _where(config: ExperimentConfig, folder: RunFolder, header: Header) -> tuple[TrackingConfig, str, Path]:
+def store_of(config: ExperimentConfig, folder: RunFolder, header: Header) -> tuple[TrackingConfig, str, Path]:
     """Returns where a run is mirrored: the settings, its default store, and the folder of its artifacts."""
     # Relative to the run folder, so that neither another working directory nor a move of all of runs/ loses it.
     store = (folder.path / header.store).resolve()
@@ -48,13 +59,13 @@ def _where(config: ExperimentConfig, folder: RunFolder, header: Header) -> tuple
     return settings, f"sqlite:///{store}", store.parent / ARTIFACTS
 
 
-def serve_ui(run_dir: Path | None, port: int, announce: Callable[[str], None]) -> None:
+def serve_ui(run_dir: Path | None, port: int, announce: Callable[[Links], None]) -> None:
     """Serves MLflow on a run's store at 127.0.0.1 until interrupted; announces the run's address when it is up.
 
     Args:
         run_dir: the run; by default the newest below ``runs/``.
         port: the port to listen on.
-        announce: is given the address.
+        announce: is given the run's addresses.
 
     Raises:
         RunFolderError: there is no such run.
@@ -63,10 +74,10 @@ def serve_ui(run_dir: Path | None, port: int, announce: Callable[[str], None]) -
     folder = RunFolder(run_dir or _newest_run())
     history = read_run(folder.path)
     config = config_of(history.header)
-    settings, default_uri, artifacts = _where(config, folder, history.header)
+    settings, default_uri, artifacts = store_of(config, folder, history.header)
     uri = settings.uri or default_uri
     if tracking.is_server(uri):
-        announce(_address(uri, _brought_up_to_date(config, folder, history)))
+        announce(links_of(uri, _brought_up_to_date(config, folder, history)))
         return
     _check_port_is_free(port)
     status = _brought_up_to_date(config, folder, history)
@@ -79,7 +90,7 @@ def serve_ui(run_dir: Path | None, port: int, announce: Callable[[str], None]) -
     ):
         try:
             tracking.wait_until_up(base_url, START_TIMEOUT_S, server)
-            announce(_address(base_url, status))
+            announce(links_of(base_url, status))
             if server.wait() != 0:
                 raise TrackingError(f"the MLflow server ended with exit code {server.returncode}")
         except TrackingError as error:
@@ -117,18 +128,38 @@ def _brought_up_to_date(config: ExperimentConfig, folder: RunFolder, history: Hi
     """Returns where the run lies in the store, or None while its own driver is writing to it."""
     try:
         with folder.lock():
-            return tracking.sync(history, *_where(config, folder, history.header), _render)
+            return tracking.sync(history, *store_of(config, folder, history.header), content_of(folder, history.header))
     except RunFolderError:
         return None
 
 
-def _address(base_url: str, status: MirrorStatus | None) -> str:
+def links_of(base_url: str, status: MirrorStatus | None) -> Links:
+    """Returns a run's addresses on a server; both are the server's while the run is not known there."""
+    shown = tracking.without_password(base_url)
     if status is None or status.experiment_id is None or status.run_id is None:
-        return base_url
-    return tracking.run_link(base_url, status.experiment_id, status.run_id)
+        return Links(shown, shown)
+    ids = (status.experiment_id, status.run_id)
+    return Links(tracking.view_link(shown, *ids), tracking.run_link(shown, *ids))
 
 
-def _render(history: History) -> Rendered:
+def content_of(folder: RunFolder, header: Header) -> Content:
+    """Returns how what MLflow shows of a run is made."""
+    return Content(front=draw_front, packed=partial(_packed, folder, header))
+
+
+def _packed(folder: RunFolder, header: Header, result: Result) -> Packed | None:
+    path = folder.model(result.trial.id)
+    if not path.is_dir():
+        return None
+    # Imported here: it loads torch, which who only looks does not need. Loading checks the checksums, too.
+    from dsnn_hpo.deploy import load_model
+
+    model = load_model(path)
+    return Packed(path, model.input_shape, model.facts.dataset, header.data_digest)
+
+
+def draw_front(history: History) -> Rendered:
+    """Returns what MLflow shows of a run's front."""
     return Rendered(
         html=report.front_html(history),
         png=report.front_png(history, width_px=PICTURE_WIDTH_PX),

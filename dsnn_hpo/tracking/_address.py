@@ -118,6 +118,11 @@ def view_link(base_url: str, experiment_id: str, run_id: str) -> str:
     return f"{_root(base_url)}#/experiments/{experiment_id}/runs?{query}"
 
 
+def version_link(base_url: str, name: str, version: str) -> str:
+    """Returns the address of a version of a registered model."""
+    return f"{_root(base_url)}#/models/{quote(name, safe='')}/versions/{version}?workflowType=machine_learning"
+
+
 def view_key(run_id: str) -> str:
     """Returns the name under which a parent run's view is saved."""
     return f"dsnn-hpo-{run_id}"

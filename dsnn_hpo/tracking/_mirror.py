@@ -9,12 +9,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsnn_hpo.errors import TrackingError
+from dsnn_hpo.errors import ModelFolderError, TrackingError
 from dsnn_hpo.journal import History
 from dsnn_hpo.tracking._address import check_uri, without_password
 from dsnn_hpo.tracking._config import TrackingConfig
-from dsnn_hpo.tracking._rendered import Render
-from dsnn_hpo.tracking._session import Session, Target
+from dsnn_hpo.tracking._rendered import Content
+from dsnn_hpo.tracking._session import Progress, Session, Target
 
 _FIRST_PAUSE_S = 2.0
 _LONGEST_PAUSE_S = 30.0
@@ -34,9 +34,9 @@ class MirrorStatus:
 class Mirror:
     """Keeps a copy of a journal in MLflow from a thread of its own; made by ``open_mirror``."""
 
-    def __init__(self, target: Target, render: Render) -> None:
+    def __init__(self, target: Target, content: Content) -> None:
         self._uri = without_password(target.uri)
-        self._session = Session(target, render)
+        self._session = Session(target, content)
         self._changed = threading.Condition()
         self._newest: History | None = None
         self._synced: History | None = None
@@ -44,7 +44,7 @@ class Mirror:
         self._reason = ""
         # Set by the driver's own thread, once: another thread must not change the environment under its feet.
         self._environment = ExitStack()
-        self._environment.enter_context(_impatient_mlflow())
+        self._environment.enter_context(impatient_mlflow())
         # A daemon: a server that hangs must not keep the process alive.
         self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
         self._thread.start()
@@ -95,7 +95,7 @@ class Mirror:
         reason = ""
         try:
             self._session.sync(history, final)
-        except TrackingError as error:
+        except (TrackingError, ModelFolderError) as error:
             reason = str(error)
         except Exception as error:  # noqa: BLE001 - a fault of the mirror must not end a run; it is told at its end
             reason = f"the mirror failed: {type(error).__name__}: {error}"
@@ -105,44 +105,58 @@ class Mirror:
                 self._synced = history
 
 
-def open_mirror(config: TrackingConfig, default_uri: str, artifact_root: Path | None, render: Render) -> Mirror:
+def open_mirror(config: TrackingConfig, default_uri: str, artifact_root: Path | None, content: Content) -> Mirror:
     """Returns a mirror at ``config.uri`` or else at ``default_uri``; MLflow itself is loaded in the background.
 
     Args:
         config: the section of the experiment file.
         default_uri: where to, if the file does not say.
         artifact_root: folder of the files of a new experiment in a database; a server decides for itself.
-        render: makes what is shown of the front, called from the mirror's thread now and then and at the end.
+        content: makes what is shown.
 
     Raises:
         InputError: there cannot be a store at the URI.
     """
-    return Mirror(_target(config, default_uri, artifact_root), render)
+    return Mirror(target_of(config, default_uri, artifact_root), content)
 
 
 def sync(
-    history: History, config: TrackingConfig, default_uri: str, artifact_root: Path | None, render: Render
+    history: History,
+    config: TrackingConfig,
+    default_uri: str,
+    artifact_root: Path | None,
+    content: Content,
+    progress: Progress = lambda _done, _of: None,
 ) -> MirrorStatus:
-    """Returns the status after one pass, made here and now; the arguments are those of ``open_mirror``.
+    """Returns the status after one pass, made here and now.
+
+    Args:
+        history: of the run; the next four arguments are those of ``open_mirror``.
+        config: the section of the experiment file.
+        default_uri: where to, if the file does not say.
+        artifact_root: folder of the files of a new experiment in a database.
+        content: makes what is shown.
+        progress: is told how many child runs are written, and of how many.
 
     Raises:
-        InputError: there cannot be a store at the URI.
-        TrackingError: it refused or did not answer.
+        InputError: there cannot be a store at the URI, or a packed model is damaged.
+        TrackingError: the store refused or did not answer; ArtifactError if it refused no more than files.
     """
-    session = Session(_target(config, default_uri, artifact_root), render)
-    with _impatient_mlflow():
-        session.sync(history, final=True)
+    session = Session(target_of(config, default_uri, artifact_root), content)
+    with impatient_mlflow():
+        session.sync(history, final=True, progress=progress)
     return MirrorStatus(True, "", session.experiment_id, session.run_id)
 
 
-def _target(config: TrackingConfig, default_uri: str, artifact_root: Path | None) -> Target:
+def target_of(config: TrackingConfig, default_uri: str, artifact_root: Path | None) -> Target:
+    """Returns where a mirror writes; raises InputError if there cannot be a store at the URI."""
     uri = config.uri or default_uri
     check_uri(uri)
     return Target(uri, config.experiment, artifact_root)
 
 
 @contextmanager
-def _impatient_mlflow() -> Iterator[None]:
+def impatient_mlflow() -> Iterator[None]:
     """Returns a context in which MLflow asks once and gives up soon: the mirror tries again by itself.
 
     A request that MLflow repeats after its answer was lost would create a run twice. Who has set a timeout keeps it.
@@ -151,6 +165,8 @@ def _impatient_mlflow() -> Iterator[None]:
     ours = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        # Into the run's own progress, a line a run; each costs two requests.
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": timeout,
     }
     before = {name: os.environ.get(name) for name in ours}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dsnn_hpo.journal import Asked, Header, History, Lost, Mark, Measured, Told
+from dsnn_hpo.tracking._standing import Standing, standing_of
 from dsnn_hpo.trial import Epoch, Result, Trial, TrialState
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -69,7 +70,8 @@ class Records:
         self._counts: list[tuple[Point, ...]] = []
         self._energy_j = 0.0
         self._n_failed = self._n_measured = 0
-        self._front: frozenset[str] = frozenset()
+        self._standing = Standing()
+        self._moved: set[str] = set()
         self._last_mark: Mark | None = None
         self._had_reason = False
         self._last_figure_ms = _ms(header.created)
@@ -89,6 +91,11 @@ class Records:
     def told_ms(self) -> list[int]:
         """Returns when each result was told, in order."""
         return [part[0].time_ms for part in self._counts]
+
+    @property
+    def told_j(self) -> list[int]:
+        """Returns the joules that the study had used when each result was told, rounded: MLflow's steps are whole."""
+        return [round(next(point.value for point in part if point.name == "energy_j")) for part in self._counts]
 
     @property
     def keys(self) -> list[str]:
@@ -130,10 +137,19 @@ class Records:
                     changed.update(key for key, c in self._configurations.items() if _in_flight(c))
         self._n_events = len(history.events)
         if self.n_figures > n_figures_before:
-            front = frozenset(result.trial.key for result in history.front())
-            changed |= front ^ self._front
-            self._front = front
+            standing = standing_of(history)
+            changed |= standing.front ^ self._standing.front
+            self._moved |= standing.moved(self._standing)
+            self._standing = standing
         return changed
+
+    def take_moved(self) -> set[str]:
+        """Returns the keys of the configurations whose rank, or whose being the knee, has changed since the last call.
+
+        One result moves many of them: they are to be written now and then, not at once.
+        """
+        moved, self._moved = self._moved, set()
+        return moved
 
     def _take(self, told: Told) -> None:
         result = told.result
@@ -185,13 +201,13 @@ class Records:
             + [t.time for t in told]
             + [m.time for m in configuration.measured]
         )
-        member = key in self._front
+        member = key in self._standing.front
         tags = {
             "dsnn_hpo.key": key,
             "dsnn_hpo.seed": str(first.seed),
             "mlflow.source.name": "dsnn-hpo",
             "mlflow.runColor": FRONT_COLOUR if member else OTHER_COLOUR,
-            "pareto": "true" if member else "false",
+            **self._standing.tags(key),
         }
         for provenance in (
             *(one.result.provenance for one in told),
@@ -281,6 +297,11 @@ def _curve(epoch: Epoch) -> Iterator[tuple[str, float]]:
 def _figures(result: Result) -> Iterator[tuple[str, float]]:
     yield from result.values.items()
     yield from ((f"test_{name}", value) for name, value in result.test_values.items())
+
+
+def figure_names(result: Result) -> set[str]:
+    """Returns the names under which MLflow knows a result's figures."""
+    return {_name(name) for name, _ in _figures(result)}
 
 
 def trial_names(trial: Trial) -> list[str]:

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsnn_hpo.errors import TrackingError
+from dsnn_hpo.errors import ArtifactError, ModelFolderError, TrackingError
 from dsnn_hpo.journal import History
 from dsnn_hpo.tracking._address import run_link, view_link
+from dsnn_hpo.tracking._packed import ModelRecord, model_record
 from dsnn_hpo.tracking._records import Point, Records, trial_names
-from dsnn_hpo.tracking._rendered import Render
+from dsnn_hpo.tracking._rendered import Content, Rendered, table_json
 from dsnn_hpo.tracking._view import view_tag
+from dsnn_hpo.trial import Result
 
 if TYPE_CHECKING:
     from dsnn_hpo.tracking.mlflow import Connection
 
 _REFRESH_S = 15.0
 _REFRESH_SHARE = 0.02
+# The whole page has megabytes, and who wants it while the search runs?
+_PAGE_S = 600.0
+_MODELS_A_REFRESH = 3
 _RENDERED = "dsnn_hpo.rendered"
+_PAGE = "dsnn_hpo.page"
+REPORT = "report.html"
+_EXPERIMENT_FILE = "dsnn_hpo.experiment_file"
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +46,30 @@ class Target:
 class Session:
     """Writes histories of one journal, each longer than the one before, to MLflow."""
 
-    def __init__(self, target: Target, render: Render) -> None:
+    def __init__(self, target: Target, content: Content) -> None:
         self._target = target
-        self._render = render
+        self._content = content
         self._records: Records | None = None
         self._connection: Connection | None = None
         self._pending: set[str] = set()
-        self._next_refresh = 0.0
+        self._next_refresh = self._next_page = 0.0
         self._stale = False
+        self._former_members: set[int] = set()
         self.experiment_id: str | None = None
         self.run_id: str | None = None
 
-    def sync(self, history: History, final: bool) -> None:
-        """Writes what is new; the figures of the front only now and then, unless this pass is the final one.
+    def sync(self, history: History, final: bool, progress: Progress = lambda _done, _of: None) -> None:
+        """Writes what is new; figures of the front, and models, only now and then, unless this pass is the final one.
+
+        Args:
+            history: of the journal.
+            final: whether this is the last pass for now.
+            progress: is told how many child runs are written, and of how many.
 
         Raises:
+            ArtifactError: all metrics and tags are written, but the store refused files.
             TrackingError: the store refused or did not answer; the next pass starts by reading what it holds.
+            ModelFolderError: all is written but a model, which is damaged.
         """
         if self._records is None:
             self._records = Records(history.header)
@@ -58,13 +77,14 @@ class Session:
         self._pending |= records.advance(history)
         try:
             connection = self._connect(history, records)
-            for key in sorted(self._pending, key=records.first_trial):
-                connection.write(records.child(key))
-                self._pending.discard(key)
+            self._write_pending(connection, records, progress)
             connection.write(records.parent())
             self._stale = True
             if final or time.monotonic() >= self._next_refresh:
-                self._refresh(connection, history, records)
+                self._refresh(connection, history, final)
+        except ArtifactError:
+            # Only its files are missing, and the next refresh writes them.
+            raise
         except TrackingError:
             self._connection = None
             raise
@@ -72,6 +92,20 @@ class Session:
     def refresh_due_s(self) -> float | None:
         """Returns the seconds until the figures of the front are to be drawn again, None if they are up to date."""
         return max(0.0, self._next_refresh - time.monotonic()) if self._stale else None
+
+    def log_model(self, result: Result) -> str:
+        """Returns the id of the logged model of a trial, after writing it; only after a pass.
+
+        Raises:
+            InputError: there is no packed model of it, or it is damaged.
+            TrackingError: the store refused or did not answer.
+        """
+        assert self._connection is not None
+        packed = self._content.packed(result)
+        if packed is None:
+            raise ModelFolderError(f"trial {result.trial.id} has no packed model in the run folder")
+        record = self._model(result)
+        return self._connection.models.write(record, packed, self._connection.run_id(record.key))
 
     def _connect(self, history: History, records: Records) -> Connection:
         if self._connection is None:
@@ -85,36 +119,109 @@ class Session:
             self.experiment_id, self.run_id = connection.experiment_id, connection.run_id("")
         return self._connection
 
-    def _refresh(self, connection: Connection, history: History, records: Records) -> None:
-        from dsnn_hpo.tracking.mlflow import table_json
+    def _write_pending(
+        self, connection: Connection, records: Records, progress: Progress = lambda _done, _of: None
+    ) -> None:
+        keys = sorted(self._pending, key=records.first_trial)
+        for number, key in enumerate(keys, start=1):
+            connection.write(records.child(key))
+            self._pending.discard(key)
+            progress(number, len(keys))
 
-        if connection.tag(_RENDERED) == str(records.n_figures):
-            self._stale = False
-            return
+    def _refresh(self, connection: Connection, history: History, final: bool) -> None:
+        assert self._records is not None
         started = time.monotonic()
-        rendered = self._render(history)
-        times_ms = records.told_ms[len(records.told_ms) - len(rendered.hypervolume) :]
-        series = zip(rendered.hypervolume, times_ms, strict=True)
-        connection.write_hypervolume([Point("hypervolume", v, t, epochs) for (epochs, v), t in series])
+        self._pending |= self._records.take_moved()
+        self._write_pending(connection, self._records)
+        trouble: ModelFolderError | None = None
+        try:
+            self._show(connection, history, self._records)
+            self._show_page(connection, history, final)
+            self._stale = self._log_models(connection, history, final)
+        except ModelFolderError as error:
+            self._stale, trouble = False, error
+        finally:
+            # However slow figures are to draw, they take a small share of one core.
+            now = time.monotonic()
+            self._next_refresh = now + max(_REFRESH_S, (now - started) / _REFRESH_SHARE)
+        if trouble is not None:
+            raise trouble
+
+    def _show(self, connection: Connection, history: History, records: Records) -> None:
+        """Draws the front; what the store may refuse, the files, comes last."""
+        if connection.tag(_RENDERED) == str(records.n_figures):
+            return
+        rendered = self._content.front(history)
+        n_known = len(rendered.hypervolume)
+        times, joules = (
+            records.told_ms[len(records.told_ms) - n_known :],
+            records.told_j[len(records.told_j) - n_known :],
+        )
+        connection.write_hypervolume(
+            [
+                (Point("hypervolume", value, time_ms, n_epochs), Point("hypervolume_over_joules", value, time_ms, j))
+                for (n_epochs, value), time_ms, j in zip(rendered.hypervolume, times, joules, strict=True)
+            ]
+        )
         experiment_id, parent_id = connection.experiment_id, connection.run_id("")
         table = rendered.markdown(lambda r: run_link("", experiment_id, connection.run_id(r.trial.key)))
-        files = {
-            "pareto_front.html": rendered.html.encode(),
-            "pareto_front.png": rendered.png,
-            "pareto_front.json": table_json(rendered.rows),
-        }
-        tags = {
-            "mlflow.note.content": _description(table, experiment_id, parent_id),
-            "mlflow.loggedArtifacts": json.dumps([{"path": "pareto_front.json", "type": "table"}]),
-            _RENDERED: str(records.n_figures),
-        }
-        connection.write_front(files, tags)
+        connection.write_tags(
+            {
+                "mlflow.note.content": _description(table, experiment_id, parent_id),
+                "mlflow.loggedArtifacts": json.dumps([{"path": "pareto_front.json", "type": "table"}]),
+            }
+        )
         names = list(dict.fromkeys(name for result in history.results for name in trial_names(result.trial)))
         connection.write_view(*view_tag(history.header, parent_id, names))
-        # However slow figures are to draw, they take a small share of one core.
-        now = time.monotonic()
-        self._stale = False
-        self._next_refresh = now + max(_REFRESH_S, (now - started) / _REFRESH_SHARE)
+        files, tags = _files(rendered), {_RENDERED: str(records.n_figures)}
+        if connection.tag(_EXPERIMENT_FILE) is None:
+            files["experiment.yaml"] = history.header.experiment_text.encode()
+            tags[_EXPERIMENT_FILE] = "experiment.yaml"
+        connection.write_files(files, tags)
+
+    def _show_page(self, connection: Connection, history: History, final: bool) -> None:
+        assert self._records is not None
+        now, state = time.monotonic(), str(self._records.n_figures)
+        if self._content.page is None or connection.tag(_PAGE) == state or not (final or now >= self._next_page):
+            return
+        connection.write_files({REPORT: self._content.page(history).encode()}, {_PAGE: state})
+        self._next_page = now + _PAGE_S
+
+    def _log_models(self, connection: Connection, history: History, final: bool) -> bool:
+        """Returns whether there is more to log; who has just joined the front waits, for it may leave it soon."""
+        members = history.front()
+        ready = members if final else [m for m in members if m.trial.id in self._former_members]
+        self._former_members = {m.trial.id for m in members}
+        damaged = []
+        n_logged = 0
+        for member in ready:
+            record = self._model(member)
+            if connection.models.has(record) or (not final and n_logged == _MODELS_A_REFRESH):
+                continue
+            try:
+                packed = self._content.packed(member)
+            except ModelFolderError as error:
+                damaged.append(str(error))
+                continue
+            if packed is not None:
+                connection.models.write(record, packed, connection.run_id(record.key))
+                n_logged += 1
+        connection.models.mark_front(self._former_members)
+        if damaged:
+            raise ModelFolderError("; ".join(damaged))
+        return not final and (n_logged == _MODELS_A_REFRESH or len(ready) < len(members))
+
+    def _model(self, result: Result) -> ModelRecord:
+        assert self._records is not None
+        return model_record(result, self._records.child(result.trial.key))
+
+
+def _files(rendered: Rendered) -> dict[str, bytes]:
+    return {
+        "pareto_front.html": rendered.html.encode(),
+        "pareto_front.png": rendered.png,
+        "pareto_front.json": table_json(rendered.rows),
+    }
 
 
 def _description(front: str, experiment_id: str, parent_id: str) -> str:

@@ -25,6 +25,9 @@ def render(history):
     )
 
 
+CONTENT = tracking.Content(render)
+
+
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory):
     """A database with MLflow's tables: making them takes a second and a half."""
@@ -42,14 +45,15 @@ class Store:
     uri: str
     artifact_root: Path
 
-    def session(self) -> Session:
-        return Session(Target(self.uri, None, self.artifact_root), render)
+    def session(self, content=CONTENT) -> Session:
+        return Session(Target(self.uri, None, self.artifact_root), content)
 
-    def sync(self, history) -> tracking.MirrorStatus:
-        return tracking.sync(history, tracking.TrackingConfig(), self.uri, self.artifact_root, render)
+    def sync(self, history, content=CONTENT) -> tracking.MirrorStatus:
+        return tracking.sync(history, tracking.TrackingConfig(), self.uri, self.artifact_root, content)
 
     def mirror(self, render=render) -> tracking.Mirror:
-        return tracking.open_mirror(tracking.TrackingConfig(), self.uri, self.artifact_root, render)
+        content = tracking.Content(render)
+        return tracking.open_mirror(tracking.TrackingConfig(), self.uri, self.artifact_root, content)
 
 
 @pytest.fixture

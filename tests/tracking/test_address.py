@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from dsnn_hpo.errors import InputError
-from dsnn_hpo.tracking import TrackingConfig, check_uri, open_mirror, run_link, view_link
+from dsnn_hpo.tracking import Content, TrackingConfig, check_uri, open_mirror, run_link, view_link
 from tests.tracking.conftest import render
 
 
@@ -51,7 +51,7 @@ def test_files_that_are_no_database(tmp_path):
 
 def test_a_mirror_checks_before_it_starts(tmp_path):
     with pytest.raises(InputError):
-        open_mirror(TrackingConfig(uri="file:./mlruns"), f"sqlite:///{tmp_path}/mlflow.db", tmp_path, render)
+        open_mirror(TrackingConfig(uri="file:./mlruns"), f"sqlite:///{tmp_path}/mlflow.db", tmp_path, Content(render))
 
 
 def test_links_open_the_pages_for_training():

@@ -33,7 +33,7 @@ def test_all_that_changes_is_named_and_parts_are_only_added(whole, step):
     records = Records(whole.header)
     before = {}
     for n in range(1, len(whole.events) + 1, step):
-        changed = records.advance(prefix(whole, n))
+        changed = records.advance(prefix(whole, n)) | records.take_moved()
         after = {key: replace(records.child(key), membership=None) for key in records.keys}
         assert {key for key in after if after[key] != before.get(key)} <= changed
         for key, record in before.items():

@@ -21,7 +21,7 @@ from dsnn_hpo import tracking
 from tests.report.synthetic import history
 from tests.tracking.conftest import render
 folder = Path(sys.argv[1])
-tracking.sync(history(9), tracking.TrackingConfig(), f"sqlite:///{folder}/mlflow.db", folder, render)
+tracking.sync(history(9), tracking.TrackingConfig(), f"sqlite:///{folder}/mlflow.db", folder, tracking.Content(render))
 print(sorted(seen))
 """
 

@@ -1,41 +1,27 @@
-"""The one door to MLflow: writes run records through ``MlflowClient``; the only module that imports it."""
+"""The runs of a journal in an MLflow store."""
 
 from __future__ import annotations
 
-import json
-import logging
-import os
 import tempfile
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlflow.entities import Experiment, Metric, Param, Run, RunTag
+
 from dsnn_hpo.errors import TrackingError
 from dsnn_hpo.journal import Header
-from dsnn_hpo.tracking._address import is_server, sqlite_path, without_password
+from dsnn_hpo.tracking._address import is_server, sqlite_path
 from dsnn_hpo.tracking._records import Point, RunRecord
-
-# Before the import below, which would otherwise start a thread that reports home.
-os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-
-from mlflow import MlflowClient
-from mlflow.entities import Experiment, Metric, Param, Run, RunTag
-from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SADeprecationWarning, SQLAlchemyError
+from dsnn_hpo.tracking.mlflow._models import LoggedModels
+from dsnn_hpo.tracking.mlflow._store import asking, client_of
 
 _WRITTEN = "dsnn_hpo.written"
 _HYPERVOLUME = "dsnn_hpo.hypervolume_written"
-_EXPERIMENT_FILE = "dsnn_hpo.experiment_file"
 _PARENT = "mlflow.parentRunId"
 _N_METRICS = 900
 _N_PARAMS = 90
 _PAGE = 1000
-
-# MLflow tells each step of creating its database, in the middle of the run's own progress.
-logging.getLogger("mlflow").setLevel(logging.WARNING)
-logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 @dataclass(slots=True)
@@ -62,32 +48,30 @@ class Connection:
 
     def __init__(self, uri: str, experiment: str, artifact_root: Path | None) -> None:
         self._uri = uri
-        with self._store():
+        with asking(self._uri):
             if (path := sqlite_path(uri)) is not None:
                 path.absolute().parent.mkdir(parents=True, exist_ok=True)
-            self._client = _client(uri)
+            self._client = client_of(uri)
             self._experiment = self._find_experiment(experiment, artifact_root)
         self.experiment_id: str = self._experiment.experiment_id
         self._runs: dict[str, _Known] = {}
+        self.models = LoggedModels(uri, self._client, self.experiment_id)
 
     def attach(self, header: Header, parent: RunRecord) -> None:
         """Finds the runs of a journal, or starts the parent run."""
-        with self._store():
+        with asking(self._uri):
             run_tag = f"tags.`dsnn_hpo.run_id` = '{header.run_id}'"
             found = self._adopt(self._search(run_tag), "dsnn_hpo.run_id")
             self._runs = {"": found[header.run_id]} if header.run_id in found else {}
             self._write(parent)
-            known = self._runs[""]
-            if _EXPERIMENT_FILE not in known.tags:
-                self._client.log_text(known.run_id, header.experiment_text, "experiment.yaml")
-                self._log(known, tags={_EXPERIMENT_FILE: "experiment.yaml"})
+            self.models.of_run(header.run_id)
             if found:
-                children = self._search(f"tags.`{_PARENT}` = '{known.run_id}'")
+                children = self._search(f"tags.`{_PARENT}` = '{self.run_id('')}'")
                 self._runs |= self._adopt(children, "dsnn_hpo.key")
 
     def write(self, record: RunRecord) -> None:
         """Writes what a record has and its run in MLflow has not."""
-        with self._store():
+        with asking(self._uri):
             self._write(record)
 
     def run_id(self, key: str) -> str:
@@ -98,27 +82,38 @@ class Connection:
         """Returns a tag of the parent run as last read or written."""
         return self._runs[""].tags.get(name)
 
-    def write_hypervolume(self, points: Sequence[Point]) -> None:
-        """Writes those points of the hypervolume that are not there yet."""
+    def write_tags(self, tags: Mapping[str, str]) -> None:
+        """Writes those tags of the parent run that are not there yet."""
+        with asking(self._uri):
+            self._log(self._runs[""], tags=tags)
+
+    def write_hypervolume(self, steps: Sequence[Sequence[Point]]) -> None:
+        """Writes the points of those steps of the hypervolume that are not there yet."""
         parent = self._runs[""]
         n_written = int(parent.tags.get(_HYPERVOLUME, 0))
-        if len(points) > n_written:
-            with self._store():
-                self._log(parent, points=points[n_written:], tags={_HYPERVOLUME: str(len(points))})
+        if len(steps) > n_written:
+            points = [point for step in steps[n_written:] for point in step]
+            with asking(self._uri):
+                self._log(parent, points=points, tags={_HYPERVOLUME: str(len(steps))})
 
-    def write_front(self, files: Mapping[str, bytes], tags: Mapping[str, str]) -> None:
-        """Writes artifacts of the parent run, replacing older ones, and then its tags."""
-        parent = self._runs[""]
-        with self._store(), tempfile.TemporaryDirectory(prefix="dsnn_hpo_") as folder:
+    def write_files(self, files: Mapping[str, bytes], tags: Mapping[str, str]) -> None:
+        """Writes artifacts of the parent run, replacing older ones, and then its tags.
+
+        Raises:
+            ArtifactError: the store refuses the files; the connection can be used further.
+            TrackingError: as everywhere.
+        """
+        with tempfile.TemporaryDirectory(prefix="dsnn_hpo_") as folder:
             for name, content in files.items():
                 Path(folder, name).write_bytes(content)
-            self._client.log_artifacts(parent.run_id, folder)
-            self._log(parent, tags=tags)
+            with asking(self._uri, for_files=True):
+                self._client.log_artifacts(self.run_id(""), folder)
+        self.write_tags(tags)
 
     def write_view(self, name: str, value: str) -> None:
         """Writes a tag of the experiment, unless it is there already."""
         if self._experiment.tags.get(name) != value:
-            with self._store():
+            with asking(self._uri):
                 self._client.set_experiment_tag(self.experiment_id, name, value)
             self._experiment.tags[name] = value
 
@@ -203,37 +198,3 @@ class Connection:
             run_tags = [RunTag(k, v) for k, v in fresh.items()]
             self._client.log_batch(known.run_id, metrics, rest, run_tags, synchronous=True)
         known.tags |= fresh
-
-    @contextmanager
-    def _store(self) -> Iterator[None]:
-        try:
-            yield
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            # Requests' errors are OSErrors.
-            raise TrackingError(f"MLflow at {without_password(self._uri)}: {_reason(error)}") from error
-
-
-def _reason(error: BaseException) -> str:
-    """Returns what the system said (``Connection refused``), or the first line of the error."""
-    root = error
-    while (cause := root.__cause__ or root.__context__) is not None:
-        root = cause
-    if isinstance(root, TimeoutError):
-        return "no answer in time"
-    if isinstance(root, OSError) and root.strerror:
-        return root.strerror
-    # The other lines are SQL or a page of HTML.
-    return without_password((str(error).strip().splitlines() or [type(error).__name__])[0][:300])
-
-
-def _client(uri: str) -> MlflowClient:
-    with warnings.catch_warnings():
-        # MLflow 3.17.2 uses a loader strategy that SQLAlchemy 2.1 deprecates, once, as its tables are first mapped.
-        warnings.filterwarnings("ignore", message="The ``noload`` loader strategy", category=SADeprecationWarning)
-        return MlflowClient(uri)
-
-
-def table_json(rows: Sequence[Mapping[str, object]]) -> bytes:
-    """Returns rows in the format of MLflow's ``log_table`` (which itself would append to an older table)."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    return json.dumps({"columns": columns, "data": [[row.get(c) for c in columns] for row in rows]}).encode()
