@@ -54,10 +54,6 @@ class RunFolder:
         """Returns the optimizer's state, as it was some events ago."""
         return self.path / "optimizer.pickle"
 
-    def model(self, trial: int) -> Path:
-        """Returns the folder of a trial's packed model; there is none where its network cannot be packed."""
-        return self.path / "models" / str(trial)
-
     @property
     def _lock(self) -> Path:
         return self.path / "lock"

@@ -156,10 +156,10 @@ def target_of(config: TrackingConfig, default_uri: str, artifact_root: Path | No
 
 
 @contextmanager
-def impatient_mlflow() -> Iterator[None]:
+def impatient_mlflow(**others: str) -> Iterator[None]:
     """Returns a context in which MLflow asks once and gives up soon: the mirror tries again by itself.
 
-    A request that MLflow repeats after its answer was lost would create a run twice. Who has set a timeout keeps it.
+    ``others`` are further variables of its environment. A request that MLflow repeats after its answer was lost would create a run twice. Who has set a timeout keeps it.
     """
     timeout = os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_ANSWER_TIMEOUT_S))
     ours = {
@@ -168,6 +168,7 @@ def impatient_mlflow() -> Iterator[None]:
         # Into the run's own progress, a line a run; each costs two requests.
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": timeout,
+        **others,
     }
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)

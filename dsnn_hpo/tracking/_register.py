@@ -58,7 +58,8 @@ def register(history: History, target: Target, content: Content, registration: R
     """
     result = _result(history, registration.trial)
     session = Session(target, content)
-    with impatient_mlflow():
+    # A registry in a database looks logged models up where the environment says, not where it is itself.
+    with impatient_mlflow(MLFLOW_TRACKING_URI=target.uri):
         session.sync(history, final=True)
         model_id = session.log_model(result)
         from dsnn_hpo.tracking.mlflow import register as register_model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 from mlflow import MlflowClient
@@ -9,6 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from dsnn_hpo.tracking.mlflow._store import asking, client_of
 
+_VERSIONS = "mlflow.modelVersions"
 _EXISTS = "RESOURCE_ALREADY_EXISTS"
 
 
@@ -33,6 +35,7 @@ def register(uri: str, model_id: str, name: str, aliases: Sequence[str], tags: M
             if error.error_code != _EXISTS:
                 raise
         version = _version_of(client, model_id, name) or _create(client, model_id, name, tags)
+        _link(client, model_id, name, version)
         for alias in aliases:
             client.set_registered_model_alias(name, alias, version)
         return version
@@ -41,9 +44,18 @@ def register(uri: str, model_id: str, name: str, aliases: Sequence[str], tags: M
 def _version_of(client: MlflowClient, model_id: str, name: str) -> str | None:
     quoted = name.replace("'", "''")
     for version in client.search_model_versions(f"name = '{quoted}'"):
-        if version.model_id == model_id:
+        if version.source == f"models:/{model_id}":
             return str(version.version)
     return None
+
+
+def _link(client: MlflowClient, model_id: str, name: str, version: str) -> None:
+    """Makes the model's page show the version, as a server does of itself and a database does not."""
+    tags = client.get_logged_model(model_id).tags
+    known = json.loads(tags.get(_VERSIONS, "[]"))
+    if not any(one["name"] == name and str(one["version"]) == version for one in known):
+        own = {"name": name, "version": int(version)}
+        client.set_logged_model_tags(model_id, {_VERSIONS: json.dumps([*known, own])})
 
 
 def _create(client: MlflowClient, model_id: str, name: str, tags: Mapping[str, str]) -> str:
