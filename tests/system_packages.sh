@@ -5,6 +5,8 @@ set -u
 packages=(dataset-fashion-mnist)
 # A cluster of virtual nodes on this machine; without its accounting it would need only the first four.
 packages+=(munge slurmctld slurmd slurm-client slurmdbd mariadb-server)
+# A tracking store, and a browser that looks at what MLflow shows.
+packages+=(postgresql chromium)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing+=("$package")

@@ -34,7 +34,9 @@ def view_tag(header: Header, parent_id: str, params: Sequence[str]) -> tuple[str
 
 def _state(parent_id: str, objectives: Sequence[str], params: Sequence[str]) -> dict[str, Any]:
     columns = [f"metrics.`{name}`" for name in objectives]
-    section = {"uuid": _SECTION, "name": "Pareto front", "display": True, "isReordered": True}
+    section: dict[str, Any] = {"uuid": _SECTION, "name": "Pareto front", "display": True, "isReordered": True}
+    # By default three charts share a row, each too narrow for parallel coordinates.
+    section |= {"columns": 2, "cardHeight": 480}
     return {
         "searchFilter": f"tags.`mlflow.parentRunId` = '{parent_id}'",
         # The UI loads 100 runs: the front must be among them.
@@ -44,7 +46,12 @@ def _state(parent_id: str, objectives: Sequence[str], params: Sequence[str]) -> 
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": [*columns, "tags.`pareto`", *(f"params.`{name}`" for name in params[:_N_PARAMS])],
+        "selectedColumns": [
+            *columns,
+            "tags.`pareto_rank`",
+            "tags.`knee`",
+            *(f"params.`{name}`" for name in params[:_N_PARAMS]),
+        ],
         "columnOrder": [],
         "columnWidths": {},
         "runsHiddenMode": "SHOW_ALL",

@@ -45,7 +45,7 @@ def test_help_lists_the_commands():
     ended = dsnn_hpo("--help")
     assert ended.returncode == 0
     commands = ["run", "resume", "check", "status", "logs", "front", "compare", "measure", "export", "predict"]
-    commands += ["evaluate", "ui", "doctor", "schema"]
+    commands += ["evaluate", "register", "sync", "ui", "doctor", "schema"]
     assert re.findall(r"│ (\w+) ", ended.stdout)[: len(commands)] == commands
 
 

@@ -45,9 +45,13 @@ def test_ui_serves_the_run_and_prints_its_address(tmp_path):
         reader = threading.Thread(target=lambda: [lines.put(line) for line in server.stdout], daemon=True)
         reader.start()
         try:
-            address = lines.get(timeout=150).strip()
-            found = re.fullmatch(rf"http://127\.0\.0\.1:{port}/#/experiments/(\d+)/runs/(\w+)\?.*", address)
+            charts = lines.get(timeout=150).strip()
+            address = lines.get(timeout=5).strip()
+            found = re.fullmatch(rf"page: +http://127\.0\.0\.1:{port}/#/experiments/(\d+)/runs/(\w+)\?.*", address)
             assert found, address
+            # The first line is the one that a user follows.
+            assert charts.startswith(f"charts:  http://127.0.0.1:{port}/#/experiments/{found[1]}/runs?")
+            assert f"viewStateShareKey=dsnn-hpo-{found[2]}" in charts
             url = f"http://127.0.0.1:{port}/api/2.0/mlflow/runs/get?run_id={found[2]}"
             with urllib.request.urlopen(url, timeout=30) as answer:
                 run = json.load(answer)["run"]
