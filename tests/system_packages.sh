@@ -5,7 +5,7 @@ set -u
 packages=(dataset-fashion-mnist)
 # A cluster of virtual nodes on this machine; without its accounting it would need only the first four.
 packages+=(munge slurmctld slurmd slurm-client slurmdbd mariadb-server)
-# A tracking store, and a browser that looks at what MLflow shows.
+# A tracking store, and a browser that looks at what MLflow shows, and at reports.
 packages+=(postgresql chromium)
 missing=()
 for package in "${packages[@]}"; do

@@ -18,6 +18,7 @@ from dsnn_hpo.cli import (
     measure,
     predict,
     register,
+    report,
     resume,
     run,
     schema,
@@ -44,6 +45,7 @@ app.command()(status.status)
 app.command()(logs.logs)
 app.command()(front.front)
 app.command(cls=compare.AgainstMany)(compare.compare)
+app.command()(report.report)
 app.command()(measure.measure)
 app.command()(export.export)
 app.command()(predict.predict)

@@ -13,7 +13,7 @@ from rich.table import Table
 from dsnn_hpo.cli._console import console, print_error
 from dsnn_hpo.experiment import Outcome, RunFolder, SubmittedRun, resume_line
 from dsnn_hpo.journal import History
-from dsnn_hpo.report import FrontTable, front_table, price_lines
+from dsnn_hpo.report import FrontTable, PageFiles, front_table, price_lines
 from dsnn_hpo.trial import TrialState
 
 
@@ -66,9 +66,20 @@ def print_places(folder: RunFolder) -> None:
     """Prints where a run's figure lies and the commands that go on from here."""
     out = console()
     out.print(f"figure:  {_relative(folder.report / 'pareto_front.html')}", markup=False)
+    if (page := folder.report / "report.html").exists():
+        out.print(f"report:  {_relative(page)}", markup=False)
     program, path = _program(), shlex.quote(str(_relative(folder.path)))
     out.print(f"table:   {program} front {path}   (whole configurations: --json)", markup=False)
     out.print(f"browse:  {program} ui {path}", markup=False)
+
+
+def print_page(files: PageFiles) -> None:
+    """Prints where a run's page lies, and its figures."""
+    out = console()
+    out.print(f"page:    {_relative(files.page)}   (one file; opens without a network)", markup=False)
+    if files.figures:
+        names = ", ".join(dict.fromkeys(path.stem for path in files.figures))
+        out.print(f"figures: {_relative(files.figures[0].parent)}: {names} (.png, .svg)", markup=False)
 
 
 def print_submitted(run: SubmittedRun) -> None:

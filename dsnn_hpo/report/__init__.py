@@ -13,10 +13,11 @@ from dsnn_hpo.report._html import front_html
 from dsnn_hpo.report._hypervolume import HypervolumePoint, RunningHypervolume, hypervolume_points, hypervolume_series
 from dsnn_hpo.report._importance import Effect, Fit, Importance, importance
 from dsnn_hpo.report._markdown import FrontTable, front_markdown, front_table
+from dsnn_hpo.report._page import report_html
 from dsnn_hpo.report._png import front_png
 from dsnn_hpo.report._price import Price, price_lines, prices
 from dsnn_hpo.report._rows import front_json, front_rows
-from dsnn_hpo.report._save import ReportFiles, save_report
+from dsnn_hpo.report._save import PageFiles, ReportFiles, save_page, save_report
 from dsnn_hpo.report._wishes import Limit, Wishes, wishes_of
 from dsnn_hpo.report._words import epochs, readable, with_interval
 
@@ -35,6 +36,7 @@ __all__ = [
     "HypervolumePoint",
     "Importance",
     "Limit",
+    "PageFiles",
     "Price",
     "ReportFigure",
     "ReportFiles",
@@ -65,8 +67,10 @@ __all__ = [
     "prices",
     "readable",
     "report_figures",
+    "report_html",
     "require_picture",
     "save_comparison",
+    "save_page",
     "save_report",
     "wishes_of",
     "with_interval",

@@ -151,7 +151,7 @@ def _parallel(history: History, found: Importance | None) -> ReportFigure:
         title,
         f"Each line is a configuration at {epochs(history.front_fidelity)}, and crosses each axis at its value; red ones are "
         "on the front. Where red lines meet, good configurations agree.",
-        says=(f"Of {n_left_out} more hyperparameters, which matter less, nothing is shown.",) if n_left_out else (),
+        says=(f"Not shown: {n_left_out} more, which matter less.",) if n_left_out else (),
         interactive=lambda: parallel_figure(coordinates),
         draw=lambda drawing: draw_parallel(drawing, coordinates),
         canvas=Canvas(max(9.0, 1.05 * len(coordinates.titles)), 5.5),

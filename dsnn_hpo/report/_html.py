@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dsnn_hpo.journal import History
 from dsnn_hpo.report._certainty import interval
+from dsnn_hpo.report._columns import spans_decades
 from dsnn_hpo.report._plotly import (
     Value,
     faint_marker,
@@ -93,7 +94,7 @@ def _draw_two(figure: Figure, points: Points) -> None:
     bars = {"error_x": _error_bars(shown[2], x), "error_y": _error_bars(shown[2], y)}
     scatter(figure, "Pareto front", shown[2], value, points, red_marker(), line_shape=shape, **bars)
     figure.update_layout(xaxis_title=_title(points, x, "validation"), yaxis_title=_title(points, y, "validation"))
-    menus = [_scale_menu("x", 0.0), _scale_menu("y", 0.25)]
+    menus = [_scale_menu("x", 0.0, _log(figure, points, x, "x")), _scale_menu("y", 0.25, _log(figure, points, y, "y"))]
     if _tested(points, x) or _tested(points, y):
         menus.append(_split_menu(points, shown, 0.5))
     figure.update_layout(updatemenus=menus)
@@ -116,7 +117,8 @@ def _draw_many(figure: Figure, points: Points) -> None:
     bars = {"error_x": _error_bars(shown[2], x), "error_y": _error_bars(shown[2], y)}
     scatter(figure, "Pareto front", shown[2], value, points, marker, **bars)
     figure.update_layout(xaxis_title=_title(points, x, "validation"), yaxis_title=_title(points, y, "validation"))
-    menus = [_scale_menu("x", 0.0), _scale_menu("y", 0.25), _pair_menu(points, shown, 0.5)]
+    menus = [_scale_menu("x", 0.0, _log(figure, points, x, "x")), _scale_menu("y", 0.25, _log(figure, points, y, "y"))]
+    menus.append(_pair_menu(points, shown, 0.5))
     figure.update_layout(updatemenus=menus)
 
 
@@ -146,7 +148,15 @@ def _title(points: Points, objective: Objective, split: str) -> str:
     return points.label(objective, split if _tested(points, objective) else "")
 
 
-def _scale_menu(axis: str, x: float) -> dict[str, Any]:
+def _log(figure: Figure, points: Points, objective: Objective, axis: str) -> bool:
+    """Returns whether an axis is logarithmic, as in the picture, because what it shows spans decades; and makes it so."""
+    shown = [_of(split, objective)(r) for r in (*points.front, *points.others) for split in ("validation", "test")]
+    if log := spans_decades(shown):
+        figure.update_layout({f"{axis}axis": {"type": "log"}})
+    return log
+
+
+def _scale_menu(axis: str, x: float, log: bool = False) -> dict[str, Any]:
     buttons = [
         {
             "label": f"{axis} {kind}",
@@ -155,7 +165,7 @@ def _scale_menu(axis: str, x: float) -> dict[str, Any]:
         }
         for kind in ("linear", "log")
     ]
-    return menu("buttons", buttons, x)
+    return {**menu("buttons", buttons, x), "active": int(log)}
 
 
 def _split_menu(points: Points, shown: Sequence[Sequence[Result]], x_place: float) -> dict[str, Any]:

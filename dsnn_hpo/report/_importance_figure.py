@@ -39,7 +39,7 @@ def importance_figure(found: Importance) -> Figure:
         )
     figure.update_layout(barmode="group", bargap=0.25, legend={"y": 0, "yanchor": "bottom"}, margin={"t": 20, "l": 10})
     figure.update_xaxes(title=_SHARE, tickformat=".0%", range=[0, _limit(found)])
-    figure.update_yaxes(autorange="reversed", automargin=True, ticks="")
+    figure.update_yaxes(autorange="reversed", automargin=True, ticks="", ticksuffix="  ")
     return figure
 
 

@@ -37,7 +37,7 @@ def front_table(history: History, n_hyperparameters: int = 6) -> FrontTable:
     members = history.front()
     if not members:
         text = f"The front is empty: none of {len(history.results)} trials completed yet."
-        return FrontTable(text, (), (), tuple(_failures(history)))
+        return FrontTable(text, (), (), tuple(failures(history)))
     shown = _telling(history, members, n_hyperparameters)
     header, rows = _table(history, members, shown)
     names = sorted({name for m in members for name in m.trial.config})
@@ -49,7 +49,7 @@ def front_table(history: History, n_hyperparameters: int = 6) -> FrontTable:
     if history.front_fidelity < history.header.fidelity.max_epochs:
         longest = epochs(history.header.fidelity.max_epochs)
         notes.append(f"No trial of {longest} has completed: these are not the final figures, and they are not tested.")
-    notes += _failures(history)
+    notes += failures(history)
     notes += [
         f"MIXED: {warning}; these figures do not belong in one front."
         for warning in mixtures(members, history.objectives)
@@ -142,7 +142,7 @@ def _origins(history: History, members: Sequence[Result]) -> list[str]:
     return lines + [f"Doubtful: {doubt} ({len(trials)} of {len(members)} members)." for doubt, trials in doubts.items()]
 
 
-def _failures(history: History) -> list[str]:
+def failures(history: History) -> list[str]:
     """Returns a line for each cause of failure, with the reason given last."""
     last: dict[str, Result] = {}
     counts: Counter[str] = Counter()

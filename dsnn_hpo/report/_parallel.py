@@ -99,7 +99,7 @@ def parallel_figure(coordinates: Coordinates) -> Figure:
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         margin={"l": 40, "t": 40},
     )
-    titles = [html.escape(title).replace("_", "<br>").replace(" ", "<br>", 1) for title in coordinates.titles]
+    titles = [html.escape(title).replace("_", "<br>").replace(" ", "<br>") for title in coordinates.titles]
     figure.update_xaxes(tickvals=list(range(n)), ticktext=titles, tickangle=0, showgrid=False, range=[-0.4, n - 0.6])
     figure.update_xaxes(tickfont={"size": 12}, linecolor="white", ticks="")
     figure.update_yaxes(visible=False, range=[min(_NONE, 0) - 0.04, 1.04])
@@ -118,7 +118,7 @@ def draw_parallel(drawing: Drawing, coordinates: Coordinates) -> None:
         for y, text in ticks:
             box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6}
             axes.text(x + 0.04, y, text, va="center", fontsize=8, zorder=4, bbox=box)
-    axes.set_xticks(range(n), [title.replace("_", "\n").replace(" ", "\n", 1) for title in coordinates.titles])
+    axes.set_xticks(range(n), [title.replace("_", "\n").replace(" ", "\n") for title in coordinates.titles])
     axes.tick_params(length=0, labelcolor=INK, labelsize=9)
     axes.set_xlim(-0.2, n - 0.5)
     axes.set_yticks([])

@@ -35,8 +35,11 @@ def new_figure() -> Figure:
         legend={"x": 1, "xanchor": "right", "y": 1, "yanchor": "top", "bgcolor": "rgba(255,255,255,0.8)"},
         margin={"l": 80, "r": 30, "t": 50, "b": 70},
     )
-    figure.update_xaxes(gridcolor=GRID, zeroline=False, linecolor=GREY, ticks="outside", tickcolor=GREY)
-    figure.update_yaxes(gridcolor=GRID, zeroline=False, linecolor=GREY, ticks="outside", tickcolor=GREY)
+    looks = {"gridcolor": GRID, "zeroline": False, "linecolor": GREY, "ticks": "outside", "tickcolor": GREY}
+    # On a logarithmic axis 0.2, not a lonely 2.
+    looks["minorloglabels"] = "complete"
+    figure.update_xaxes(**looks)
+    figure.update_yaxes(**looks)
     return figure
 
 

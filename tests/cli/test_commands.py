@@ -44,8 +44,8 @@ def finished(file):
 def test_help_lists_the_commands():
     ended = dsnn_hpo("--help")
     assert ended.returncode == 0
-    commands = ["run", "resume", "check", "status", "logs", "front", "compare", "measure", "export", "predict"]
-    commands += ["evaluate", "register", "sync", "ui", "doctor", "schema"]
+    commands = ["run", "resume", "check", "status", "logs", "front", "compare", "report", "measure", "export"]
+    commands += ["predict", "evaluate", "register", "sync", "ui", "doctor", "schema"]
     assert re.findall(r"│ (\w+) ", ended.stdout)[: len(commands)] == commands
 
 
@@ -119,6 +119,29 @@ def test_front_of_a_damaged_journal_names_the_line(finished, tmp_path):
     assert ended.returncode == 1
     assert "line 3 is damaged" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_report_writes_a_page_and_says_where(finished, tmp_path):
+    folder = finished.folder.path
+    # The end of a run writes it, too.
+    assert (folder / "report" / "report.html").exists()
+    ended = dsnn_hpo("report", folder)
+    assert ended.returncode == 0, ended.stderr
+    assert f"page:    {folder}/report/report.html" in ended.stdout
+    assert f"figures: {folder}/report/figures: front, " in ended.stdout
+    assert (folder / "report" / "figures" / "front.svg").exists()
+    ended = dsnn_hpo("report", folder, "--to", tmp_path / "mine.html")
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "mine.html").exists()
+    assert (tmp_path / "mine_figures" / "front.png").exists()
+
+
+def test_report_of_a_folder_without_a_run_or_to_a_folder(finished, tmp_path):
+    for arguments, said in (((tmp_path,), "holds no run"), ((finished.folder.path, "--to", tmp_path), "is a folder")):
+        ended = dsnn_hpo("report", *arguments)
+        assert ended.returncode == 2
+        assert said in ended.stderr
+        assert "Traceback" not in ended.stderr
 
 
 def test_schema_accepts_what_the_program_accepts():

@@ -124,6 +124,7 @@ def test_files_are_written_whole_and_replaced(tmp_path):
         "front.md",
         "pareto_front.html",
         "pareto_front.png",
+        "report.html",
     ]
     assert files.json.read_text() != before
     assert json.loads(files.json.read_text())["members"]
