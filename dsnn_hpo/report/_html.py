@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 _COLOURS = "Viridis"
+# 1, 2 and 5 of each decade.
+_LOG_TICKS = "D2"
 
 
 def front_html(history: History) -> str:
@@ -152,7 +154,7 @@ def _log(figure: Figure, points: Points, objective: Objective, axis: str) -> boo
     """Returns whether an axis is logarithmic, as in the picture, because what it shows spans decades; and makes it so."""
     shown = [_of(split, objective)(r) for r in (*points.front, *points.others) for split in ("validation", "test")]
     if log := spans_decades(shown):
-        figure.update_layout({f"{axis}axis": {"type": "log"}})
+        figure.update_layout({f"{axis}axis": {"type": "log", "dtick": _LOG_TICKS}})
     return log
 
 
@@ -161,7 +163,13 @@ def _scale_menu(axis: str, x: float, log: bool = False) -> dict[str, Any]:
         {
             "label": f"{axis} {kind}",
             "method": "relayout",
-            "args": [{f"{axis}axis.type": kind, f"{axis}axis.autorange": True}],
+            "args": [
+                {
+                    f"{axis}axis.type": kind,
+                    f"{axis}axis.dtick": _LOG_TICKS if kind == "log" else None,
+                    f"{axis}axis.autorange": True,
+                }
+            ],
         }
         for kind in ("linear", "log")
     ]

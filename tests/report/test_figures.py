@@ -200,3 +200,11 @@ def test_runs_of_one_fidelity_have_no_rungs():
     (figure,) = [f for f in report_figures(History(run.header, events)) if f.name == "rungs"]
     assert figure.draw is None
     assert figure.reading == "All trials were trained equally long. There are no ranks to compare."
+
+
+def test_axes_that_span_decades_begin_logarithmic():
+    _, layout = _figure(front_html(history(45)))
+    # Energies span a factor of 20, errors one of 10.
+    assert layout["xaxis"]["type"] == "log"
+    assert "type" not in layout["yaxis"]
+    assert [menu["active"] for menu in layout["updatemenus"][:2]] == [1, 0]
