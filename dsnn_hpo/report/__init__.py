@@ -1,25 +1,44 @@
 """Figures and tables of a run, made from its journal alone: the front, what it cost, what mattered, and all on a page."""
 
-from dsnn_hpo.report._choice import Choice, choice_json, choose
-from dsnn_hpo.report._choice_table import ChoiceTable, choice_table
-from dsnn_hpo.report._comparison import ComparedRun, Comparison, Group, GroupTest, compare_runs, comparison_json
-from dsnn_hpo.report._comparison_html import comparison_html
-from dsnn_hpo.report._comparison_png import comparison_png
-from dsnn_hpo.report._comparison_save import require_picture, save_comparison
-from dsnn_hpo.report._comparison_words import ComparisonTable, comparison_tables, comparison_text
 from dsnn_hpo.report._figures import ReportFigure, report_figures
 from dsnn_hpo.report._footprint import Footprint, footprint_lines, footprint_of
 from dsnn_hpo.report._html import front_html
 from dsnn_hpo.report._hypervolume import HypervolumePoint, RunningHypervolume, hypervolume_points, hypervolume_series
 from dsnn_hpo.report._importance import Effect, Fit, Importance, importance
 from dsnn_hpo.report._markdown import FrontTable, front_markdown, front_table
-from dsnn_hpo.report._page import report_html
 from dsnn_hpo.report._png import front_png
-from dsnn_hpo.report._price import Price, price_lines, prices
 from dsnn_hpo.report._rows import front_json, front_rows
 from dsnn_hpo.report._save import PageFiles, ReportFiles, save_page, save_report
-from dsnn_hpo.report._wishes import Limit, Wishes, wishes_of
 from dsnn_hpo.report._words import epochs, readable, with_interval
+from dsnn_hpo.report.choice import (
+    Choice,
+    ChoiceTable,
+    Limit,
+    Price,
+    Wishes,
+    choice_json,
+    choice_table,
+    choose,
+    price_lines,
+    prices,
+    wishes_of,
+)
+from dsnn_hpo.report.comparison import (
+    ComparedRun,
+    Comparison,
+    ComparisonTable,
+    Group,
+    GroupTest,
+    compare_runs,
+    comparison_html,
+    comparison_json,
+    comparison_png,
+    comparison_tables,
+    comparison_text,
+    require_picture,
+    save_comparison,
+)
+from dsnn_hpo.report.page import report_html
 
 __all__ = [
     "Choice",

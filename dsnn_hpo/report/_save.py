@@ -12,9 +12,9 @@ from dsnn_hpo.report._figures import report_figures
 from dsnn_hpo.report._html import front_html
 from dsnn_hpo.report._markdown import front_markdown
 from dsnn_hpo.report._matplotlib import Format
-from dsnn_hpo.report._page import report_html
 from dsnn_hpo.report._png import front_png
 from dsnn_hpo.report._rows import front_json
+from dsnn_hpo.report.page import report_html
 
 _FORMATS: tuple[Format, ...] = ("png", "svg")
 

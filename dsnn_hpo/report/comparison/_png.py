@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from dsnn_hpo.report._comparison import Comparison
 from dsnn_hpo.report._matplotlib import Canvas, dress, picture, scale
-from dsnn_hpo.report._overlay import Overlay, anytime_of, overlay_of
 from dsnn_hpo.report._points import GREY, INK
 from dsnn_hpo.report._words import label
+from dsnn_hpo.report.comparison._compare import Comparison
+from dsnn_hpo.report.comparison._overlay import Overlay, anytime_of, overlay_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

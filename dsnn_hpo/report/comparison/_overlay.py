@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dsnn_hpo.report._comparison import QUARTILES, ComparedRun, Comparison, Group, anytime_quartiles, attainment
 from dsnn_hpo.report._points import left_to_right
+from dsnn_hpo.report.comparison._compare import QUARTILES, ComparedRun, Comparison, Group, anytime_quartiles, attainment
 from dsnn_hpo.trial import Objective, Result
 
 COLOURS = ("#c8102e", "#1f5fa8", "#2e7d32", "#e07b00", "#6a3d9a", "#00838f", "#8d6e63", "#ad1457")

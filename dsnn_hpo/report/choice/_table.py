@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from dsnn_hpo.journal import History
 from dsnn_hpo.report._certainty import interval, quality
-from dsnn_hpo.report._choice import Choice
-from dsnn_hpo.report._price import Price, price_text, prices
-from dsnn_hpo.report._wishes import figure, figure_name, named
 from dsnn_hpo.report._words import label, with_interval
+from dsnn_hpo.report.choice._choose import Choice
+from dsnn_hpo.report.choice._price import Price, price_text, prices
+from dsnn_hpo.report.choice._wishes import figure, figure_name, named
 from dsnn_hpo.trial import Result
 
 MARK = "→"

@@ -6,11 +6,11 @@ import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dsnn_hpo.report._comparison import Comparison
-from dsnn_hpo.report._overlay import Overlay, anytime_of, overlay_of
 from dsnn_hpo.report._plotly import menu, standalone
 from dsnn_hpo.report._points import FAINT, GRID, INK
 from dsnn_hpo.report._words import label, readable
+from dsnn_hpo.report.comparison._compare import Comparison
+from dsnn_hpo.report.comparison._overlay import Overlay, anytime_of, overlay_of
 from dsnn_hpo.trial import Objective, Result
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import numpy as np
 from dsnn_hpo import comparing, pareto
 from dsnn_hpo.comparing import Box, Difference
 from dsnn_hpo.errors import InputError
-from dsnn_hpo.report._comparable import Runs, doubts, require_comparable, seed_of
 from dsnn_hpo.report._hypervolume import hypervolume_in
+from dsnn_hpo.report.comparison._comparable import Runs, doubts, require_comparable, seed_of
 from dsnn_hpo.trial import Objective, Result
 
 QUARTILES = (0.25, 0.5, 0.75)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from dsnn_hpo.comparing import Difference
 from dsnn_hpo.report._certainty import interval
-from dsnn_hpo.report._comparison import ComparedRun, Comparison, GroupTest
 from dsnn_hpo.report._words import label, readable, with_interval
+from dsnn_hpo.report.comparison._compare import ComparedRun, Comparison, GroupTest
 
 _MOST_COVERED = 6
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from dsnn_hpo.errors import InputError
-from dsnn_hpo.report._comparison import Comparison
-from dsnn_hpo.report._comparison_html import comparison_html
-from dsnn_hpo.report._comparison_png import comparison_png
+from dsnn_hpo.report.comparison._compare import Comparison
+from dsnn_hpo.report.comparison._html import comparison_html
+from dsnn_hpo.report.comparison._png import comparison_png
 
 _KINDS = (".html", ".png")
 

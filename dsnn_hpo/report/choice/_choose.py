@@ -11,9 +11,9 @@ from dsnn_hpo import choosing, pareto
 from dsnn_hpo.errors import ChoiceError
 from dsnn_hpo.journal import History
 from dsnn_hpo.report._certainty import interval
-from dsnn_hpo.report._price import prices
-from dsnn_hpo.report._wishes import Limit, Wishes, figure, figure_name, named
 from dsnn_hpo.report._words import readable, with_interval
+from dsnn_hpo.report.choice._price import prices
+from dsnn_hpo.report.choice._wishes import Limit, Wishes, figure, figure_name, named
 from dsnn_hpo.trial import Objective, Result
 
 

@@ -11,8 +11,11 @@ from typing import Any
 
 from dsnn_hpo.journal import History
 from dsnn_hpo.report._figures import ReportFigure, report_figures
-from dsnn_hpo.report._page_assets import SCRIPT, STYLE
-from dsnn_hpo.report._page_text import (
+from dsnn_hpo.report._plotly import hover
+from dsnn_hpo.report._points import points_of
+from dsnn_hpo.report._rows import front_json
+from dsnn_hpo.report.page._assets import SCRIPT, STYLE
+from dsnn_hpo.report.page._text import (
     failures_section,
     footprint_section,
     front_section,
@@ -21,9 +24,6 @@ from dsnn_hpo.report._page_text import (
     origins_section,
     reproduce_section,
 )
-from dsnn_hpo.report._plotly import hover
-from dsnn_hpo.report._points import points_of
-from dsnn_hpo.report._rows import front_json
 
 _TALL, _BROAD = ("importance", "rungs"), ("parallel_coordinates",)
 
