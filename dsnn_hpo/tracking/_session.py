@@ -78,9 +78,10 @@ class Session:
         try:
             connection = self._connect(history, records)
             self._write_pending(connection, records, progress)
-            connection.write(records.parent())
             self._stale = True
             if final or time.monotonic() >= self._next_refresh:
+                # Its counts grow with every result: a call each that nobody would miss.
+                connection.write(records.parent())
                 self._refresh(connection, history, final)
         except ArtifactError:
             # Only its files are missing, and the next refresh writes them.

@@ -171,8 +171,7 @@ class Connection:
 
     def _create(self, record: RunRecord) -> _Known:
         # What finds the run again is set as it is created: were it set afterwards, a crash between would orphan it.
-        names = ("dsnn_hpo.key", "dsnn_hpo.run_id")
-        tags = {name: record.tags[name] for name in names if name in record.tags}
+        tags = dict(record.tags)
         if record.key:
             tags[_PARENT] = self._runs[""].run_id
         run = self._client.create_run(self.experiment_id, start_time=record.start_ms, tags=tags, run_name=record.name)
