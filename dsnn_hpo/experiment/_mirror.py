@@ -144,7 +144,7 @@ def links_of(base_url: str, status: MirrorStatus | None) -> Links:
 
 def content_of(folder: RunFolder, header: Header) -> Content:
     """Returns how what MLflow shows of a run is made."""
-    return Content(front=draw_front, packed=partial(_packed, folder, header))
+    return Content(front=draw_front, page=report.report_html, packed=partial(_packed, folder, header))
 
 
 def _packed(folder: RunFolder, header: Header, result: Result) -> Packed | None:

@@ -83,6 +83,9 @@ class Session:
                 # Its counts grow with every result: a call each that nobody would miss.
                 connection.write(records.parent())
                 self._refresh(connection, history, final)
+            elif time.monotonic() >= self._next_page:
+                # Not in the pass that draws the front: each holds the mirror up for a second or two.
+                self._show_page(connection, history, records)
         except ArtifactError:
             # Only its files are missing, and the next refresh writes them.
             raise
@@ -137,7 +140,8 @@ class Session:
         trouble: ModelFolderError | None = None
         try:
             self._show(connection, history, self._records)
-            self._show_page(connection, history, final)
+            if final:
+                self._show_page(connection, history, self._records)
             self._stale = self._log_models(connection, history, final)
         except ModelFolderError as error:
             self._stale, trouble = False, error
@@ -168,7 +172,7 @@ class Session:
         table = rendered.markdown(lambda r: run_link("", experiment_id, connection.run_id(r.trial.key)))
         connection.write_tags(
             {
-                "mlflow.note.content": _description(table, experiment_id, parent_id),
+                "mlflow.note.content": _description(table, experiment_id, parent_id, self._content.page is not None),
                 "mlflow.loggedArtifacts": json.dumps([{"path": "pareto_front.json", "type": "table"}]),
             }
         )
@@ -180,13 +184,11 @@ class Session:
             tags[_EXPERIMENT_FILE] = "experiment.yaml"
         connection.write_files(files, tags)
 
-    def _show_page(self, connection: Connection, history: History, final: bool) -> None:
-        assert self._records is not None
-        now, state = time.monotonic(), str(self._records.n_figures)
-        if self._content.page is None or connection.tag(_PAGE) == state or not (final or now >= self._next_page):
-            return
-        connection.write_files({REPORT: self._content.page(history).encode()}, {_PAGE: state})
-        self._next_page = now + _PAGE_S
+    def _show_page(self, connection: Connection, history: History, records: Records) -> None:
+        self._next_page = time.monotonic() + _PAGE_S
+        state = str(records.n_figures)
+        if self._content.page is not None and connection.tag(_PAGE) != state:
+            connection.write_files({REPORT: self._content.page(history).encode()}, {_PAGE: state})
 
     def _log_models(self, connection: Connection, history: History, final: bool) -> bool:
         """Returns whether there is more to log; who has just joined the front waits, for it may leave it soon."""
@@ -225,11 +227,15 @@ def _files(rendered: Rendered) -> dict[str, bytes]:
     }
 
 
-def _description(front: str, experiment_id: str, parent_id: str) -> str:
+def _description(front: str, experiment_id: str, parent_id: str, has_page: bool) -> str:
     """Returns the text of the parent's page, whose first lines only are seen at once: the gist, links, the table."""
     gist, _, rest = front.partition("\n")
     page = run_link("", experiment_id, parent_id, "pareto_front.html")
     links = f"[Interactive front]({page}) · [charts of all configurations]({view_link('', experiment_id, parent_id)})"
+    if has_page:
+        links += (
+            f" · [report: what mattered, ranks from rung to rung]({run_link('', experiment_id, parent_id, REPORT)})"
+        )
     picture = f"![The Pareto front](get-artifact?path=pareto_front.png&run_uuid={parent_id})"
     # The page sets the columns of a table without a gap; spaces that do not break make one.
     lines = [x if "---" in x else x.replace(" | ", "\u00a0\u00a0\u00a0 | ") for x in rest.splitlines()]

@@ -171,7 +171,8 @@ class Connection:
 
     def _create(self, record: RunRecord) -> _Known:
         # What finds the run again is set as it is created: were it set afterwards, a crash between would orphan it.
-        tags = dict(record.tags)
+        # Not who is on the front: that tag says that the metric of the same meaning has been written.
+        tags = {name: value for name, value in record.tags.items() if name != "pareto"}
         if record.key:
             tags[_PARENT] = self._runs[""].run_id
         run = self._client.create_run(self.experiment_id, start_time=record.start_ms, tags=tags, run_name=record.name)
