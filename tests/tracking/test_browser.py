@@ -31,6 +31,11 @@ SHAPE = (1, 8, 8)
 WIDTH_PX, HEIGHT_PX = 1600, 1000
 PATIENCE_MS = 60_000
 RED = "#c8102e"
+# It opens by itself in a fresh browser and takes a quarter of the window.
+NO_ASSISTANT = """try {
+    localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');
+    localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');
+} catch (error) { /* a frame without storage */ }"""
 # The first plotly figure of the page is the scatter, the one of the view that comes first.
 SCATTER = """() => {
     const figure = [...document.querySelectorAll('.js-plotly-plot')].find(f => f.data && f.data.some(t => t.mode === 'markers'));
@@ -53,12 +58,6 @@ class Shown:
     def links(self):
         return links_of(self.base_url, self.status)
 
-    def _close_assistant(self) -> None:
-        """It opens by itself and takes a quarter of the window; its cross has no name to be found by."""
-        box = self.page.get_by_text("MLflow Assistant").first.bounding_box()
-        if box is not None:
-            self.page.mouse.click(WIDTH_PX - 37, box["y"] + box["height"] / 2)
-
     def picture(self, name: str) -> None:
         if folder := os.environ.get("DSNN_HPO_PICTURES"):
             self.page.screenshot(path=str(Path(folder, f"mlflow_{name}.png")))
@@ -67,8 +66,6 @@ class Shown:
         # From another page: a change of what follows the # alone does not load anew.
         self.page.goto("about:blank")
         self.page.goto(address)
-        self.page.get_by_text("MLflow Assistant").first.wait_for()
-        self._close_assistant()
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +93,7 @@ def shown(chromium, empty_database, tmp_path_factory):
     with serving(store, port):
         page = chromium.new_page(viewport={"width": WIDTH_PX, "height": HEIGHT_PX})
         page.set_default_timeout(PATIENCE_MS)
+        page.add_init_script(NO_ASSISTANT)
         yield Shown(page, f"http://127.0.0.1:{port}", run, status)
 
 
