@@ -176,8 +176,7 @@ class Session:
                 "mlflow.loggedArtifacts": json.dumps([{"path": "pareto_front.json", "type": "table"}]),
             }
         )
-        names = list(dict.fromkeys(name for result in history.results for name in trial_names(result.trial)))
-        connection.write_view(*view_tag(history.header, parent_id, names))
+        connection.write_view(*view_tag(history.header, parent_id, _varied(history)))
         files, tags = _files(rendered), {_RENDERED: str(records.n_figures)}
         if connection.tag(_EXPERIMENT_FILE) is None:
             files["experiment.yaml"] = history.header.experiment_text.encode()
@@ -217,6 +216,15 @@ class Session:
     def _model(self, result: Result) -> ModelRecord:
         assert self._records is not None
         return model_record(result, self._records.child(result.trial.key))
+
+
+def _varied(history: History) -> list[str]:
+    """Returns the names of the hyperparameters of which there are several values: a constant takes an axis for nothing."""
+    values: dict[str, set[str]] = {}
+    for result in history.results:
+        for name, value in zip(trial_names(result.trial), result.trial.config.values(), strict=True):
+            values.setdefault(name, set()).add(repr(value))
+    return [name for name, found in values.items() if len(found) > 1]
 
 
 def _files(rendered: Rendered) -> dict[str, bytes]:
