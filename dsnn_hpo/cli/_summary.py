@@ -60,6 +60,9 @@ def print_outcome(outcome: Outcome) -> None:
             f"MLflow is behind: {outcome.mirror.reason}; catch up with: {_program()} sync {shlex.quote(str(_relative(folder.path)))}"
         )
     print_places(folder)
+    if outcome.links is not None:
+        out.print(f"charts:  {outcome.links.charts}", markup=False)
+        out.print(f"page:    {outcome.links.page}", markup=False)
 
 
 def print_places(folder: RunFolder) -> None:

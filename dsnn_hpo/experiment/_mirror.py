@@ -142,6 +142,12 @@ def links_of(base_url: str, status: MirrorStatus | None) -> Links:
     return Links(tracking.view_link(shown, *ids), tracking.run_link(shown, *ids))
 
 
+def links_on_server(config: ExperimentConfig, status: MirrorStatus) -> Links | None:
+    """Returns a run's addresses on the server that it is mirrored to; None where nobody serves its store yet."""
+    uri = config.tracking_uri
+    return links_of(uri, status) if uri is not None and tracking.is_server(uri) else None
+
+
 def content_of(folder: RunFolder, header: Header) -> Content:
     """Returns how what MLflow shows of a run is made."""
     return Content(front=draw_front, page=report.report_html, packed=partial(_packed, folder, header))

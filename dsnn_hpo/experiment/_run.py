@@ -24,7 +24,7 @@ from dsnn_hpo.experiment._build import Experiment, build, build_again
 from dsnn_hpo.experiment._drive import Driver, Observer, check_not_hopeless, replay
 from dsnn_hpo.experiment._folder import RunFolder, default_folder, resume_line
 from dsnn_hpo.experiment._front import FrontMember, front_members
-from dsnn_hpo.experiment._mirror import default_store, open_run_mirror
+from dsnn_hpo.experiment._mirror import Links, default_store, links_on_server, open_run_mirror
 from dsnn_hpo.experiment._remeasure import Remeasurement, contenders
 from dsnn_hpo.experiment._retrain import Retraining, to_retrain
 from dsnn_hpo.experiment._snapshot import Snapshots
@@ -40,11 +40,12 @@ MIRROR_TIMEOUT_INTERRUPTED_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A finished run: its folder, its history, and whether the tracking server has it all."""
+    """A finished run: its folder, its history, whether MLflow has it all, and where on a server that is, if on one."""
 
     folder: RunFolder
     history: History
     mirror: MirrorStatus
+    links: Links | None = None
 
 
 def run(config: ExperimentConfig, out: str | Path | None = None) -> list[FrontMember]:
@@ -148,7 +149,7 @@ def _session(
             mirror.update(driver.history)
             status = mirror.close(timeout_s)
             report.save_report(driver.history, folder.report)
-    return Outcome(folder, driver.history, status)
+    return Outcome(folder, driver.history, status, links_on_server(config, status))
 
 
 def _drive_to_the_end(

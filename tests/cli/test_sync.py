@@ -14,6 +14,7 @@ import pytest
 
 from dsnn_hpo.experiment import ExperimentConfig, RunFolder, read_run, start, sync_run
 from dsnn_hpo.tracking.mlflow import MlflowClient
+from tests.tracking.conftest import Store, free_port, serving
 
 EXPERIMENT = """\
 name: tiny
@@ -125,3 +126,19 @@ def test_a_trial_is_registered(finished):
     assert (ended.returncode, "no finished trial 99" in ended.stderr) == (2, True)
     ended = dsnn_hpo("register", folder.path, trial, "--name", "tiny/digits")
     assert (ended.returncode, "--name 'tiny/digits'" in ended.stderr) == (2, True)
+
+
+@pytest.mark.timeout(600)
+def test_a_run_on_a_server_prints_where_it_is_to_be_seen(tmp_path):
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    file = tmp_path / "tiny.yaml"
+    file.write_text(EXPERIMENT + f"tracking: {{uri: '{address}'}}\n")
+    with serving(Store(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "artifacts"), port):
+        ended = dsnn_hpo("run", file, "--out", tmp_path / "run")
+        assert ended.returncode == 0, ended.stderr
+        parent = MlflowClient(address).search_runs(["1"], "tags.`dsnn_hpo.run_id` LIKE '%'")[0].info.run_id
+    lines = ended.stdout.splitlines()
+    charts = f"{address}/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=dsnn-hpo-{parent}&compareRunsMode=CHART"
+    assert lines[-2] == f"charts:  {charts}"
+    assert lines[-1] == f"page:    {address}/#/experiments/1/runs/{parent}?workflowType=machine_learning"
