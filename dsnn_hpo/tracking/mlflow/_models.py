@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 import tempfile
@@ -138,8 +139,7 @@ class LoggedModels:
     def _log_figures(self, record: ModelRecord, packed: Packed, model_id: str, child_id: str) -> None:
         digest = packed.data_digest[:_DIGEST_LENGTH]
         if digest:
-            source = f'{{"name": "{packed.dataset}"}}'
-            data = Dataset(packed.dataset, digest, "dsnn-hpo", source)
+            data = Dataset(packed.dataset, digest, "dsnn-hpo", json.dumps({"name": packed.dataset}))
             self._client.log_inputs(child_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
         metrics = [
             Metric(
