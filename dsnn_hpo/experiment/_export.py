@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Literal
 
 from dsnn_hpo.deploy import CSource, DeployedModel, ModelFacts, error_rate, load_model, save_model, write_c
-from dsnn_hpo.errors import DataError, InputError
+from dsnn_hpo.errors import DataError
 from dsnn_hpo.evaluation import deployed, model_facts, trained_network
 from dsnn_hpo.experiment._build import build
 from dsnn_hpo.experiment._folder import RunFolder, read_run
 from dsnn_hpo.experiment.config import config_of
 from dsnn_hpo.journal import History
-from dsnn_hpo.trial import OBJECTIVES, Result, TrialState
+from dsnn_hpo.trial import OBJECTIVES, Result
 
 ExportFormat = Literal["packed", "c"]
 C_NAME = "model"
@@ -63,7 +63,8 @@ def export_trial(path: str | Path, trial: int, to: str | Path, file_format: Expo
     """
     folder = RunFolder(Path(path))
     history = read_run(folder.path)
-    result = _result(history, trial)
+    # What the search was told: later figures of the front, means over seeds perhaps, are of other networks, too.
+    result = history.completed(trial)
     kept = folder.model(trial)
     found = _kept(kept, result) if kept.exists() else _frozen_now(folder, history, result)
     # Before the folder is made: what C cannot express leaves none.
@@ -110,17 +111,6 @@ def _frozen_now(folder: RunFolder, history: History, result: Result) -> _Found:
     model = DeployedModel(deployed(trained.network, trained.data), facts)
     parts = {"validation": trained.data.validation, "test": trained.data.test}
     return _Found(model, {part: error_rate(model, samples) for part, samples in parts.items()})
-
-
-def _result(history: History, trial: int) -> Result:
-    """Returns what the search was told: later figures of the front, means over seeds perhaps, are of other networks, too."""
-    found = {result.trial.id: result for result in history.results}
-    front = ", ".join(str(result.trial.id) for result in history.front()) or "none"
-    if trial not in found:
-        raise InputError(f"{history.header.name} has no finished trial {trial}; on its front are {front}")
-    if found[trial].state is not TrialState.COMPLETED:
-        raise InputError(f"trial {trial} failed: {found[trial].error}; on the front are {front}")
-    return found[trial]
 
 
 def _reported(result: Result) -> dict[str, float]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar, overload
 
+from dsnn_hpo.errors import InputError
 from dsnn_hpo.journal._events import Asked, Event, Header, Lost, Mark, Measured, Told
 from dsnn_hpo.pareto import front
 from dsnn_hpo.trial import OBJECTIVES, Objective, Result, Trial, TrialState
@@ -99,6 +100,20 @@ class History:
     def front(self) -> list[Result]:
         """Returns the Pareto front over validation values at ``front_fidelity``, by the latest figures."""
         return front(self.latest_results(), self.objectives, self.front_fidelity)
+
+    def completed(self, trial_id: int) -> Result:
+        """Returns what was told of a trial that completed.
+
+        Raises:
+            InputError: there is no such trial, or it failed; names those on the front.
+        """
+        found = {result.trial.id: result for result in self.results}
+        front = ", ".join(str(result.trial.id) for result in self.front()) or "none"
+        if trial_id not in found:
+            raise InputError(f"{self.header.name} has no finished trial {trial_id}; on its front are {front}")
+        if found[trial_id].state is not TrialState.COMPLETED:
+            raise InputError(f"trial {trial_id} failed: {found[trial_id].error}; on the front are {front}")
+        return found[trial_id]
 
     def latest_results(self) -> Sequence[Result]:
         """Returns the results, in the order told, with the figures of a later measurement where there was one."""

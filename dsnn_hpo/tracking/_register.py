@@ -9,7 +9,6 @@ from dsnn_hpo.journal import History
 from dsnn_hpo.tracking._mirror import impatient_mlflow
 from dsnn_hpo.tracking._rendered import Content
 from dsnn_hpo.tracking._session import Session, Target
-from dsnn_hpo.trial import Result
 
 _NOT_IN_NAMES = "/:"
 
@@ -56,7 +55,8 @@ def register(history: History, target: Target, content: Content, registration: R
         InputError: there is no such finished trial, or no packed model of it.
         TrackingError: the store has no registry, refused, or did not answer.
     """
-    result = _result(history, registration.trial)
+    told = history.completed(registration.trial)
+    result = next(latest for latest in history.latest_results() if latest.trial.id == told.trial.id)
     session = Session(target, content)
     # A registry in a database looks logged models up where the environment says, not where it is itself.
     with impatient_mlflow(MLFLOW_TRACKING_URI=target.uri):
@@ -72,14 +72,3 @@ def register(history: History, target: Target, content: Content, registration: R
         f"models:/{registration.name}/{version}",
     )
     return Registered(registration.name, version, model_id, uris)
-
-
-def _result(history: History, trial: int) -> Result:
-    """Returns a trial's latest figures."""
-    found = {result.trial.id: result for result in history.latest_results()}
-    front = ", ".join(str(result.trial.id) for result in history.front()) or "none"
-    if trial not in found:
-        raise InputError(f"{history.header.name} has no finished trial {trial}; on its front are {front}")
-    if not found[trial].values:
-        raise InputError(f"trial {trial} failed: {found[trial].error}; on the front are {front}")
-    return found[trial]
