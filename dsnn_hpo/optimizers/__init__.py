@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dsnn_hpo.optimizers._config import OptimizerConfig, OptunaConfig, RandomConfig, SmacConfig
+from dsnn_hpo.optimizers._config import (
+    AshaConfig,
+    BayesianConfig,
+    OptimizerConfig,
+    OptunaConfig,
+    RandomConfig,
+    SmacConfig,
+)
 from dsnn_hpo.optimizers._plan import Plan, plan
 from dsnn_hpo.optimizers._protocol import Optimizer
 from dsnn_hpo.trial import Fidelity, Objective
@@ -14,6 +21,8 @@ if TYPE_CHECKING:
     from ConfigSpace import ConfigurationSpace
 
 __all__ = [
+    "AshaConfig",
+    "BayesianConfig",
     "Optimizer",
     "OptimizerConfig",
     "OptunaConfig",
@@ -39,6 +48,14 @@ def make_optimizer(
     seed: int,
 ) -> Optimizer:
     """Returns a fresh optimizer of the configured engine, which is imported only now; ``space`` is left untouched."""
+    if isinstance(config, BayesianConfig):
+        from dsnn_hpo.optimizers.bayesian import BayesianOptimizer
+
+        return BayesianOptimizer(config, space, objectives, fidelity, seed)
+    if isinstance(config, AshaConfig):
+        from dsnn_hpo.optimizers.asha import AshaOptimizer
+
+        return AshaOptimizer(config, space, objectives, fidelity, seed)
     if isinstance(config, SmacConfig):
         from dsnn_hpo.optimizers.smac import SmacOptimizer
 

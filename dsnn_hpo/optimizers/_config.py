@@ -48,15 +48,64 @@ class RandomConfig(_Settings):
     name: Literal["random"] = "random"
 
 
+class BayesianConfig(_Settings):
+    """Gaussian processes over all fidelities, expected hypervolume improvement, fidelity by the worth of a test."""
+
+    name: Literal["bayesian"] = "bayesian"
+    n_initial: PositiveInt | None = Field(
+        default=None,
+        description="configurations chosen without the model, each at the lowest rung (default: 7 a hyperparameter, at most "
+        "64 and at most the cost of 3 full trainings, hyperparameters + 2 at least)",
+    )
+    reference: dict[str, float] = Field(
+        default_factory=dict,
+        description="by objective, the worst value still of interest, e.g. {error: 0.2}: the search spends nothing on "
+        "fronts beyond it (default: what most of the first configurations reach)",
+    )
+    constraints: tuple[str, ...] = Field(
+        default=(), description="what a configuration must keep to be of use, e.g. ['model_size_bytes <= 65536']"
+    )
+    cost: Literal["epochs", "seconds", "energy"] = Field(
+        default="epochs", description="what a training costs; seconds and joules an epoch are learnt"
+    )
+    test_price: float = Field(
+        default=1.0,
+        gt=0,
+        le=100,
+        description="weight of the cost of a training that is only a test: lower values test more, at lower rungs",
+    )
+    continues: bool = Field(
+        default=True, description="a longer training goes on from the last checkpoint, and costs the difference only"
+    )
+
+
+class AshaConfig(_Settings):
+    """Asynchronous successive halving by non-dominated sorting and crowding; for very many workers."""
+
+    name: Literal["asha"] = "asha"
+    proposals: Literal["evolutionary", "random", "tpe"] = Field(
+        default="evolutionary",
+        description="where new configurations come from: good ones' children, chance, Optuna's TPE",
+    )
+    brackets: PositiveInt = Field(
+        default=1, description="how many of Hyperband's brackets; 1 starts every configuration at the lowest rung"
+    )
+
+
 def _spelled_out(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
 OptimizerConfig = Annotated[
-    Annotated[SmacConfig | OptunaConfig | RandomConfig, Field(discriminator="name")],
+    Annotated[BayesianConfig | AshaConfig | SmacConfig | OptunaConfig | RandomConfig, Field(discriminator="name")],
     BeforeValidator(
         _spelled_out,
-        json_schema_input_type=Literal["smac", "optuna", "random"] | SmacConfig | OptunaConfig | RandomConfig,
+        json_schema_input_type=Literal["bayesian", "asha", "smac", "optuna", "random"]
+        | BayesianConfig
+        | AshaConfig
+        | SmacConfig
+        | OptunaConfig
+        | RandomConfig,
     ),
 ]
 """A mapping with a ``name``, or the bare name: ``optimizer: smac``."""

@@ -86,7 +86,7 @@ class OptunaOptimizer:
     def _propose(self) -> Trial | None:
         """Returns the sampler's next proposal, or None where it is forbidden or known."""
         trial = self._study.ask()
-        values = {name: _suggest(trial, hyperparameter) for name, hyperparameter in self._space.items()}
+        values = {name: suggest(trial, hyperparameter) for name, hyperparameter in self._space.items()}
         try:
             config = plain(deactivate_inactive_hyperparameters(values, self._space))
         except ForbiddenValueError:
@@ -110,7 +110,7 @@ class OptunaOptimizer:
         defaults = {name: hyperparameter.default_value for name, hyperparameter in self._space.items()}
         values = {**defaults, **dict(configuration)}
         parameters = {
-            name: _parameter(hyperparameter, values[name])
+            name: parameter_of(hyperparameter, values[name])
             for name, hyperparameter in self._space.items()
             if not isinstance(hyperparameter, Constant)
         }
@@ -123,7 +123,7 @@ def _sampler(config: OptunaConfig, seed: int) -> BaseSampler:
     return TPESampler(n_startup_trials=config.n_initial, multivariate=True, seed=seed % 2**32)
 
 
-def _suggest(trial: optuna.trial.Trial, hyperparameter: Hyperparameter[Any, Any]) -> object:
+def suggest(trial: optuna.trial.Trial, hyperparameter: Hyperparameter[Any, Any]) -> object:
     """Returns Optuna's value of a hyperparameter; an ordinal one is its rank to Optuna, a constant none of its."""
     name = hyperparameter.name
     match hyperparameter:
@@ -140,8 +140,8 @@ def _suggest(trial: optuna.trial.Trial, hyperparameter: Hyperparameter[Any, Any]
     raise SearchSpaceError(f"hyperparameter {name}: Optuna cannot search a {type(hyperparameter).__name__}")
 
 
-def _parameter(hyperparameter: Hyperparameter[Any, Any], value: object) -> Scalar:
-    """Returns what ``_suggest`` must draw for a hyperparameter to have this value."""
+def parameter_of(hyperparameter: Hyperparameter[Any, Any], value: object) -> Scalar:
+    """Returns what ``suggest`` must draw for a hyperparameter to have this value."""
     if isinstance(hyperparameter, OrdinalHyperparameter):
         return list(hyperparameter.sequence).index(value)
     return _plain(value)

@@ -27,7 +27,15 @@ from ConfigSpace import (
     UniformIntegerHyperparameter,
 )
 
-from dsnn_hpo.optimizers import Optimizer, OptunaConfig, RandomConfig, SmacConfig, make_optimizer
+from dsnn_hpo.optimizers import (
+    AshaConfig,
+    BayesianConfig,
+    Optimizer,
+    OptunaConfig,
+    RandomConfig,
+    SmacConfig,
+    make_optimizer,
+)
 from dsnn_hpo.optimizers import OptimizerConfig as Config
 from dsnn_hpo.search_space import plain
 from dsnn_hpo.trial import Fidelity, Objective, Result, Trial, TrialState
@@ -37,6 +45,10 @@ ENGINES: Mapping[str, Config] = {
     "optuna-nsga2": OptunaConfig(sampler="nsga2", population_size=4),
     "optuna-tpe": OptunaConfig(sampler="tpe", n_initial=4),
     "random": RandomConfig(),
+    "asha": AshaConfig(),
+    "asha-brackets": AshaConfig(proposals="random", brackets=3),
+    "asha-tpe": AshaConfig(proposals="tpe"),
+    "bayesian": BayesianConfig(n_initial=8),
 }
 FIDELITY = Fidelity(1, 9, 3)
 ERROR = Objective("error", "minimize", "1", "")

@@ -1,0 +1,50 @@
+"""Outcome constraints: what a configuration must keep to be of use."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dsnn_hpo.errors import InputError
+from dsnn_hpo.trial import Objective
+
+_FORM = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=)\s*(\S+)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A bound of one figure of a result.
+
+    Attributes:
+        output: the figure, as something to minimise or to maximise.
+        limit: the highest loss of it that is acceptable.
+    """
+
+    output: Objective
+    limit: float
+
+    @classmethod
+    def parse(cls, text: str, objectives: Sequence[Objective]) -> Constraint:
+        """Returns the constraint that a text such as ``"model_size_bytes <= 65536"`` states.
+
+        Raises:
+            InputError: the text is no bound, or bounds an objective from the side that is better anyway.
+        """
+        match = _FORM.fullmatch(text)
+        try:
+            value = float(match[3]) if match else math.nan
+        except ValueError:
+            value = math.nan
+        if match is None or not math.isfinite(value):
+            raise InputError(
+                f"constraint {text!r} is none; write e.g. 'accuracy >= 0.8' or 'model_size_bytes <= 65536'"
+            )
+        name, goal = match[1], "minimize" if match[2] == "<=" else "maximize"
+        output = next((o for o in objectives if o.name == name), None)
+        if output is None:
+            output = Objective(name, "minimize", "", "") if goal == "minimize" else Objective(name, "maximize", "", "")
+        if output.goal != goal:
+            raise InputError(f"constraint {text!r} bounds {name} from its better side: it is to {output.goal}")
+        return cls(output, output.loss(value))

@@ -1,0 +1,116 @@
+"""What a configuration is worth: hypervolume to be gained at full fidelity, and what a shorter test would tell first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr
+
+from dsnn_hpo.optimizers.bayesian._ehvi import Boxes, expected_improvement, undominated
+from dsnn_hpo.optimizers.bayesian._model import Model
+
+Floats = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What must hold: the outputs concerned, shape (k,), and the highest scaled loss of each."""
+
+    outputs: Index
+    limits: Floats
+
+    def probability(self, means: Floats, variances: Floats) -> Floats:
+        """Returns the probability that all hold, shape (n,), of predictions of shape (n, n_outputs)."""
+        z = (self.limits - means[:, self.outputs]) / np.sqrt(variances[:, self.outputs])
+        return np.asarray(ndtr(z).prod(axis=1), dtype=np.float64)
+
+    def hold(self, means: Floats) -> Mask:
+        """Returns a mask of the predictions that keep them."""
+        return np.asarray((means[:, self.outputs] <= self.limits).all(axis=1), dtype=np.bool_)
+
+
+class Acquisition:
+    """The expected hypervolume improvement at full fidelity, times the probability of keeping the bounds and of success.
+
+    While no known configuration is predicted to keep the bounds, it is that probability alone.
+
+    Args:
+        model: predicts the objectives, and after them further outputs that have bounds.
+        front: shape (n, n_outputs), the predictions whose front is to be improved.
+        reference: shape (n_objectives,), scaled: the worst values still of interest.
+        bounds: to be kept.
+        success: the probability that a configuration does not fail, of its features.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        front: Floats,
+        reference: Floats,
+        bounds: Bounds,
+        success: Callable[[Floats], Floats] | None = None,
+    ) -> None:
+        self._model = model
+        self._m = len(reference)
+        self._bounds = bounds
+        self._success = success
+        kept = front[bounds.hold(front)]
+        is_bounded = len(bounds.outputs) > 0
+        self._boxes: Boxes | None = undominated(kept[:, : self._m], reference) if len(kept) or not is_bounded else None
+
+    def __call__(self, features: Floats) -> Floats:
+        """Returns the value of training each configuration to the end, shape (n,)."""
+        return self._of(*self._model.predict(features)) * self._chance(features)
+
+    def after_tests(self, feature: Floats, bias: Floats, draws: Floats) -> Floats:
+        """Returns the values that one configuration may have after a test, shape (n_levels, n_draws).
+
+        Args:
+            feature: shape (d,).
+            bias: shape (n_levels,), of the fidelities that it could be tested at.
+            draws: shape (n_draws, n_outputs), standard normal: how the tests come out.
+        """
+        shape = (len(bias), len(draws), draws.shape[1])
+        means, variances = np.empty(shape), np.empty(shape)
+        for j, process in enumerate(self._model.processes):
+            mean, covariance = process.paths(feature, np.concatenate([[0.0], bias]))
+            tested = np.maximum(np.diagonal(covariance)[1:], 1e-12) + process.noise(bias)
+            moves = covariance[0, 1:] / np.sqrt(tested)
+            means[:, :, j] = mean[0] + moves[:, None] * draws[:, j]
+            variances[:, :, j] = np.maximum(covariance[0, 0] - moves**2, 1e-12)[:, None]
+        n_outputs = shape[2]
+        values = self._of(means.reshape(-1, n_outputs), variances.reshape(-1, n_outputs))
+        return np.asarray(values.reshape(shape[:2]) * self._chance(feature[None])[0], dtype=np.float64)
+
+    def _of(self, means: Floats, variances: Floats) -> Floats:
+        value = self._bounds.probability(means, variances)
+        if self._boxes is None:
+            return value
+        return value * expected_improvement(self._boxes, means[:, : self._m], variances[:, : self._m])
+
+    def _chance(self, features: Floats) -> Floats:
+        return np.ones(len(features)) if self._success is None else self._success(features)
+
+
+def rates_of_tests(after: Floats, test_costs: Floats, rest_costs: Floats) -> Floats:
+    """Returns the value per cost of testing a configuration first and training on only if the test goes well, shape (k,).
+
+    After a test at level i the best outcomes are trained on, the others given up; the share ``p`` that goes on is chosen
+    to maximise ``E[value after; goes on] / (test_costs_i + p rest_costs_i)``, the optimal ratio of a two-stage search
+    (as in Weitzman 1979). Training on at once is worth ``value / cost``: the two compare.
+
+    Args:
+        after: shape (k, n_draws), see ``Acquisition.after_tests``.
+        test_costs: shape (k,).
+        rest_costs: shape (k,), of going on to full fidelity.
+    """
+    n_draws = after.shape[1]
+    best = -np.sort(-after, axis=1)
+    share = np.arange(1, n_draws + 1) / n_draws
+    gains = np.cumsum(best, axis=1) / n_draws
+    return np.asarray((gains / (test_costs[:, None] + share * rest_costs[:, None])).max(axis=1), dtype=np.float64)

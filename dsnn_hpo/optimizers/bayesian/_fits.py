@@ -1,0 +1,94 @@
+"""When hyperparameters are fitted, to what, and off the path of an ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from dsnn_hpo.optimizers.bayesian import _gp
+from dsnn_hpo.optimizers.bayesian._model import Index, Table, chosen_rows
+
+T = TypeVar("T")
+
+MAX_ROWS = 240
+GROWTH = 1.15
+FIRST_SIZE = 6
+LAG = 1 / 20
+
+
+def fit_all(table: Table, groups: Index, seed: int) -> list[_gp.Hyperparameters]:
+    """Returns hyperparameters for each output; a pure function of the table, as nothing is carried over from earlier fits.
+
+    A fit to a third of the rows, which is cheap, gives the start of the fit to all.
+    """
+    n_groups = int(groups.max(initial=-1)) + 1
+    chosen = table.rows(chosen_rows(table.losses, table.bias, MAX_ROWS, seed))
+    coarse = chosen_rows(chosen.losses, chosen.bias, MAX_ROWS // 3, seed)
+    found = []
+    for j in range(table.losses.shape[1]):
+        data, _ = chosen.data(j)
+        start = _gp.Hyperparameters.start(n_groups)
+        if len(coarse) < len(data):
+            start = _gp.fit(data.rows(coarse), groups, start, max_evaluations=60)
+        found.append(_gp.fit(data, groups, start, max_evaluations=40))
+    return found
+
+
+def schedule(n: int) -> tuple[int, int]:
+    """Returns the number of results whose fit is used once ``n`` are known, and that whose fit can begin: 0 for none.
+
+    Fits are due at sizes that grow by 15 %. Each is used from 5 % more results on, so that it can be made while these
+    come in, and which one is used does not depend on how long it takes.
+    """
+    used = begun = 0
+    size = float(FIRST_SIZE)
+    while int(size) <= n:
+        begun = int(size)
+        if begun + int(begun * LAG) <= n:
+            used = begun
+        size = max(size + 1.0, size * GROWTH)
+    return used, begun
+
+
+class Fits(Generic[T]):
+    """Keeps the fit in use, and makes the next one in a thread of its own.
+
+    Args:
+        fit: returns what is fitted to the first n results; what it reads must not change meanwhile.
+    """
+
+    def __init__(self, prepare: Callable[[int], Callable[[], T]]) -> None:
+        self._prepare = prepare
+        self._executor: ThreadPoolExecutor | None = None
+        self._futures: dict[int, Future[T]] = {}
+
+    def used(self, n: int) -> T | None:
+        """Returns the fit for ``n`` results, waiting for it where it must; None where none is due yet."""
+        size, _ = schedule(n)
+        if not size:
+            return None
+        if size not in self._futures:
+            done: Future[T] = Future()
+            try:
+                done.set_result(self._prepare(size)())
+            except np.linalg.LinAlgError as error:
+                done.set_exception(error)
+            self._futures[size] = done
+        fitted = self._futures[size].result()
+        self._futures = {k: v for k, v in self._futures.items() if k >= size}
+        return fitted
+
+    def begin(self, n: int) -> None:
+        """Begins the newest fit that ``n`` results allow, if it was not begun."""
+        _, size = schedule(n)
+        if size and size not in self._futures:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(1, thread_name_prefix="dsnn-hpo-fit")
+            self._futures[size] = self._executor.submit(self._prepare(size))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Threads and what they make stay behind; it is made again.
+        return {"_prepare": self._prepare, "_executor": None, "_futures": {}}

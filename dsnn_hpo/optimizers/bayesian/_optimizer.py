@@ -1,0 +1,176 @@
+"""The model-based optimizer: what to try next, and how far to train it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+from ConfigSpace import ConfigurationSpace
+
+from dsnn_hpo.errors import InputError
+from dsnn_hpo.optimizers._config import BayesianConfig
+from dsnn_hpo.optimizers._constraints import Constraint
+from dsnn_hpo.optimizers._evolution import evolved
+from dsnn_hpo.optimizers._fresh import Fresh
+from dsnn_hpo.optimizers._halving import Ladder
+from dsnn_hpo.optimizers._trials import Trials
+from dsnn_hpo.optimizers._vectors import Floats, VectorSpace
+from dsnn_hpo.optimizers.bayesian import _gp
+from dsnn_hpo.optimizers.bayesian._fits import Fits, fit_all
+from dsnn_hpo.optimizers.bayesian._search import Aim, Known, Proposer
+from dsnn_hpo.pareto import non_dominated
+from dsnn_hpo.trial import Fidelity, Objective, Result, Trial
+
+MAX_INITIAL = 64
+INITIAL_PER_DIMENSION = 7
+INITIAL_COST = 3.0
+N_STRAIGHT_TO_FULL = 2
+MIN_RESULTS = 6
+RANDOM_SHARE = 0.05
+
+Proposal = tuple[Floats, int]
+
+
+class BayesianOptimizer:
+    """Proposes by multi-fidelity Gaussian processes, expected hypervolume improvement, and the worth of shorter tests.
+
+    A pure function of the trials so far and of the seed, so that a run resumes by ``recall``: nothing is fitted again
+    but the model in use.
+
+    Args:
+        config: its settings.
+        space: of the configurations; left untouched.
+        objectives: at least one.
+        fidelity: its rungs are the fidelities that are tried.
+        seed: fixes the proposals.
+    """
+
+    def __init__(
+        self,
+        config: BayesianConfig,
+        space: ConfigurationSpace,
+        objectives: Sequence[Objective],
+        fidelity: Fidelity,
+        seed: int,
+    ) -> None:
+        self._config = config
+        self._seed = seed
+        self._m = len(objectives)
+        constraints = [Constraint.parse(text, objectives) for text in config.constraints]
+        outputs = tuple({o.name: o for o in (*objectives, *(c.output for c in constraints))}.values())
+        rungs = fidelity.rungs()
+        space_ = VectorSpace(space)
+        n_initial = config.n_initial or default_n_initial(space_.n_free, rungs)
+        self._known = Known(space_, Trials(space_, outputs, seed), rungs, n_initial, seed)
+        self._aim = Aim(
+            n_objectives=self._m,
+            reference=_reference(config, objectives),
+            limits={outputs.index(c.output): c.limit for c in constraints},
+            test_price=config.test_price,
+            unit=config.cost,
+            continues=config.continues,
+        )
+        self._fresh = Fresh(space_, self._known.trials)
+        self._ladder = Ladder(rungs, fidelity.eta)
+        self._fits: Fits[list[_gp.Hyperparameters]] = Fits(self._prepared_fit)
+
+    def ask(self) -> Trial | None:
+        """Returns the next trial, or None where nothing is left to propose until something is told."""
+        generator = np.random.default_rng([self._seed, self._known.trials.n_asked])
+        proposal = self._proposal(generator)
+        if proposal is None:
+            return None
+        trial = self._known.trials.ask(*proposal)
+        if self._known.space.n_free:
+            self._fits.begin(len(self._known.trials.outcomes))
+        return trial
+
+    def tell(self, result: Result) -> None:
+        """Learns from a result; a configuration that failed is not proposed again."""
+        self._known.trials.told(result)
+
+    def recall(self, trial: Trial) -> None:
+        """Notes a trial that was asked before, in place of asking for it."""
+        self._known.trials.asked(trial)
+
+    def _proposal(self, generator: np.random.Generator) -> Proposal | None:
+        trials = self._known.trials
+        if trials.n_asked == 0 and self._config.evaluate_default:
+            return self._known.space.row(self._known.space.default), self._known.rungs[0]
+        if len(trials.configurations) < self._known.n_initial:
+            row = self._fresh.one(generator)
+            if row is not None:
+                return row, self._known.rungs[0]
+        proposal = self._first_full(generator)
+        if proposal is None and generator.random() >= RANDOM_SHARE:
+            proposal = self._modelled(generator)
+        return proposal or self._unmodelled(generator)
+
+    def _first_full(self, generator: np.random.Generator) -> Proposal | None:
+        """Returns one of the best of the initial design, to be trained to the end, while hardly any was."""
+        known = self._known.trials.configurations
+        if (
+            sum(k.last == self._known.full for k in known) >= N_STRAIGHT_TO_FULL
+            or len(self._known.trials.outcomes) < self._enough
+        ):
+            return None
+        here = {
+            i: o
+            for i, o in self._known.trials.at(self._known.rungs[0]).items()
+            if i in set(self._known.trials.waiting(self._known.full))
+        }
+        if not here:
+            return None
+        losses = np.asarray(list(here.values()))[:, : self._m]
+        index = list(here)[int(generator.choice(np.flatnonzero(non_dominated(losses))))]
+        return known[index].row, self._known.full
+
+    @property
+    def _enough(self) -> int:
+        return max(MIN_RESULTS, min(self._known.n_initial // 2, self._known.space.n_free + 2))
+
+    def _unmodelled(self, generator: np.random.Generator) -> Proposal | None:
+        """Returns what asynchronous successive halving does next, with evolutionary proposals."""
+        trials = self._known.trials
+        promotion = self._ladder.promotion(trials)
+        if promotion is None:
+            row = evolved(self._known.space, trials, self._fresh, self._known.rungs, generator)
+            if row is not None:
+                return row, self._known.rungs[0]
+            promotion = self._ladder.any_promotion(trials)
+        return None if promotion is None else (trials.configurations[promotion.index].row, promotion.fidelity)
+
+    def _modelled(self, generator: np.random.Generator) -> Proposal | None:
+        """Returns what the model finds best, or None where there is none yet, or it could not be fitted."""
+        n = len(self._known.trials.outcomes)
+        if n < self._enough or not self._known.space.n_free:
+            return None
+        try:
+            hyperparameters = self._fits.used(n)
+            if hyperparameters is None:
+                return None
+            return Proposer(self._known, self._aim, hyperparameters, generator).propose()
+        except np.linalg.LinAlgError:
+            # Successive halving goes on without a model; whether it fails depends on the trials alone.
+            return None
+
+    def _prepared_fit(self, n: int) -> Callable[[], list[_gp.Hyperparameters]]:
+        # What the thread reads is copied here.
+        return partial(fit_all, self._known.table(n), self._known.space.groups, self._seed)
+
+
+def default_n_initial(n_free: int, rungs: Sequence[int]) -> int:
+    """Returns the size of the initial design: 7 a dimension, 64 at most, and not above the cost of 3 full trainings.
+
+    Where a training at the lowest rung costs much, it may be as few as the dimensions and two.
+    """
+    affordable = int(INITIAL_COST * rungs[-1] / rungs[0])
+    return min(INITIAL_PER_DIMENSION * max(1, n_free), MAX_INITIAL, max(n_free + 2, affordable))
+
+
+def _reference(config: BayesianConfig, objectives: Sequence[Objective]) -> dict[int, float]:
+    names = [o.name for o in objectives]
+    if unknown := sorted(set(config.reference) - set(names)):
+        raise InputError(f"optimizer.reference: {unknown[0]} is none of the objectives; allowed: {', '.join(names)}")
+    return {names.index(name): objectives[names.index(name)].loss(value) for name, value in config.reference.items()}

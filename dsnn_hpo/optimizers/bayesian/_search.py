@@ -1,0 +1,188 @@
+"""One proposal of the model: the configuration and fidelity of the best value per cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dsnn_hpo.optimizers._trials import Index, Trials
+from dsnn_hpo.optimizers._vectors import Floats, VectorSpace
+from dsnn_hpo.optimizers.bayesian import _gp
+from dsnn_hpo.optimizers.bayesian._acquisition import Acquisition, Bounds, rates_of_tests
+from dsnn_hpo.optimizers.bayesian._candidates import found
+from dsnn_hpo.optimizers.bayesian._costs import Costs, Unit
+from dsnn_hpo.optimizers.bayesian._model import Model, Table, bias_of, chosen_rows, table_of
+from dsnn_hpo.optimizers.bayesian._success import Success
+from dsnn_hpo.pareto import non_dominated
+
+MAX_ROWS = 320
+MAX_IN_FLIGHT = 128
+REFERENCE_QUANTILE = 0.9
+REFERENCE_MARGIN = 0.1
+"""In scaled losses; without it a constant objective would leave nothing to gain."""
+N_WEIGHED = 4
+N_DRAWS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What is searched for, in losses (smaller is better) of outputs, of which the objectives come first.
+
+    Attributes:
+        n_objectives: how many outputs are objectives.
+        reference: by output, the worst loss still of interest; those not given are inferred.
+        limits: by output, the highest loss that is acceptable.
+        test_price: what a test costs, over what it does cost; above 1 there are fewer of them.
+        unit: of cost.
+        continues: whether a longer training of a configuration goes on from its last one, and pays the difference only.
+    """
+
+    n_objectives: int
+    reference: Mapping[int, float]
+    limits: Mapping[int, float]
+    test_price: float
+    unit: Unit
+    continues: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a proposal is made from.
+
+    Attributes:
+        space: of the configurations.
+        trials: so far.
+        rungs: the fidelities to choose from, ascending.
+        n_initial: how many configurations were chosen without a model.
+        seed: of the optimizer.
+    """
+
+    space: VectorSpace
+    trials: Trials
+    rungs: Sequence[int]
+    n_initial: int
+    seed: int
+
+    @property
+    def full(self) -> int:
+        """Returns the highest fidelity."""
+        return self.rungs[-1]
+
+    def bias(self, fidelities: Sequence[int]) -> Floats:
+        """Returns b(s) of fidelities."""
+        return bias_of(fidelities, self.rungs[0], self.full)
+
+    def features(self, index: Sequence[int] | Index) -> Floats:
+        """Returns the features of configurations."""
+        return self.space.features(self.trials.rows(index))
+
+    def table(self, n: int | None = None) -> Table:
+        """Returns the first ``n`` completed trials, or all."""
+        return table_of(self.trials, self.space, self.rungs[0], self.full, n)
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    row: Floats
+    reached: int
+    value: float
+    relative_cost: float
+
+
+class Proposer:
+    """Makes one proposal.
+
+    Args:
+        known: what it is made from.
+        aim: what is searched for.
+        hyperparameters: of the outputs' processes.
+        generator: draws candidates and outcomes of tests.
+    """
+
+    def __init__(
+        self, known: Known, aim: Aim, hyperparameters: Sequence[_gp.Hyperparameters], generator: np.random.Generator
+    ) -> None:
+        self._known, self._aim, self._generator = known, aim, generator
+        trials = known.trials
+        table = known.table()
+        kept = chosen_rows(table.losses, table.bias, MAX_ROWS, known.seed)
+        pending = trials.in_flight()[-MAX_IN_FLIGHT:]
+        self._in_flight = [index for index, _ in pending]
+        believed = known.features(self._in_flight), known.bias([fidelity for _, fidelity in pending])
+        self._model = Model(table.rows(kept), known.space.groups, hyperparameters, believed)
+        told = {trials.outcomes[i].index for i in kept}
+        self._index: Index = np.asarray(sorted(told | set(self._in_flight)), dtype=np.intp)
+        self._means, _ = self._model.predict(known.features(self._index))
+        self._costs = Costs(trials, known.space, aim.unit)
+        success = Success(trials, known.space) if any(k.has_failed for k in trials.configurations) else None
+        self._value = Acquisition(self._model, self._means, self._reference(), self._bounds(), success)
+
+    def propose(self) -> tuple[Floats, int] | None:
+        """Returns a row and a fidelity, or None where everything was proposed, or nothing seems worth it."""
+        options = self._options()
+        if not options:
+            return None
+        draws = self._generator.standard_normal((N_DRAWS // 2, len(self._model.processes)))
+        draws = np.concatenate([draws, -draws])
+        choices = [choice for option in options for choice in self._weighed(option, draws)]
+        rate, row, fidelity = max(choices, key=lambda choice: choice[0])
+        return (row, fidelity) if rate > 0 else None
+
+    def _options(self) -> list[_Option]:
+        """Returns the best of what is new and of what could go on, by value over the cost of training it to the end."""
+        known = self._known
+        best = non_dominated(self._means[:, : self._aim.n_objectives])
+        second = np.flatnonzero(~best)
+        second = second[non_dominated(self._means[second, : self._aim.n_objectives])]
+        parents = known.trials.rows(self._index[np.concatenate([np.flatnonzero(best), second])])
+        rows, values = found(known.trials, known.space, parents, self._value, self._generator)
+        options = self._best_of(rows, np.zeros(len(rows), dtype=np.int64), values)
+        waiting = np.intersect1d(known.trials.waiting(known.full), self._index)
+        if len(waiting):
+            reached = np.asarray([known.trials.configurations[i].reached for i in waiting])
+            values = self._value(known.features(waiting))
+            options += self._best_of(known.trials.rows(waiting), reached, values)
+        return options
+
+    def _best_of(self, rows: Floats, reached: npt.NDArray[np.int64], values: Floats) -> list[_Option]:
+        if not len(rows):
+            return []
+        relative = self._costs.relative(self._known.space.features(rows))
+        left = relative * (self._known.full - (reached if self._aim.continues else 0))
+        order = np.argsort(-values / left, kind="stable")[:N_WEIGHED]
+        return [_Option(rows[i], int(reached[i]), float(values[i]), float(relative[i])) for i in order]
+
+    def _weighed(self, option: _Option, draws: Floats) -> list[tuple[float, Floats, int]]:
+        """Returns (value per cost, row, fidelity) of an option: at full fidelity, and tested at each lower one first."""
+        known, aim = self._known, self._aim
+        begun = option.reached if aim.continues else 0
+        cost = option.relative_cost * (known.full - begun)
+        choices = [(option.value / cost, option.row, known.full)]
+        levels = [level for level in known.rungs[:-1] if level > option.reached]
+        if levels and option.value > 0:
+            feature = known.space.features(option.row[None])[0]
+            after = self._value.after_tests(feature, known.bias(levels), draws)
+            lengths = np.asarray(levels, dtype=np.float64)
+            tests = aim.test_price * option.relative_cost * (lengths - begun)
+            rests = option.relative_cost * (known.full - lengths * aim.continues)
+            rates = rates_of_tests(after, tests, rests)
+            choices += [(float(rate), option.row, level) for rate, level in zip(rates, levels, strict=True)]
+        return choices
+
+    def _reference(self) -> Floats:
+        """Returns the scaled reference point: the user's, or else wide enough for most of the initial design."""
+        m = self._aim.n_objectives
+        n_initial = min(self._known.n_initial, len(self._known.trials.configurations))
+        means, _ = self._model.predict(self._known.features(range(n_initial)))
+        reference = np.quantile(means[:, :m], REFERENCE_QUANTILE, axis=0) + REFERENCE_MARGIN
+        for j, loss in self._aim.reference.items():
+            reference[j] = self._model.scales[j].apply(np.asarray([loss]))[0]
+        return np.asarray(reference, dtype=np.float64)
+
+    def _bounds(self) -> Bounds:
+        limits = self._aim.limits
+        scaled = [self._model.scales[j].apply(np.asarray([loss]))[0] for j, loss in limits.items()]
+        return Bounds(np.asarray(list(limits), dtype=np.intp), np.asarray(scaled, dtype=np.float64))
