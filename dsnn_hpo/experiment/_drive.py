@@ -12,7 +12,7 @@ from dsnn_hpo.errors import DsnnHpoError, JournalError
 from dsnn_hpo.experiment._attempts import Attempt, LostAttempt, Workplace
 from dsnn_hpo.experiment.config import BudgetConfig
 from dsnn_hpo.journal import Asked, Event, History, Journal, Lost, Mark, MarkName, Measured, Told, now
-from dsnn_hpo.optimizers import Optimizer
+from dsnn_hpo.optimizers import Optimizer, RecallingOptimizer
 from dsnn_hpo.trial import Result, Trial, TrialState
 
 POLL_S = 0.2
@@ -196,6 +196,8 @@ def replay(
 ) -> None:
     """Brings an optimizer into the state of a run, by asking and telling it all that the journal holds, in order.
 
+    An optimizer that can recall a trial need not propose it again, so that hardly any time passes.
+
     Args:
         optimizer: a new one, or one that knows the first events already.
         history: the run.
@@ -209,6 +211,8 @@ def replay(
         if should_stop():
             return
         match event:
+            case Asked(trial) if isinstance(optimizer, RecallingOptimizer):
+                optimizer.recall(trial)
             case Asked(trial):
                 again = optimizer.ask()
                 if again != trial:

@@ -14,7 +14,7 @@ from dsnn_hpo.optimizers._config import (
     SmacConfig,
 )
 from dsnn_hpo.optimizers._plan import Plan, plan
-from dsnn_hpo.optimizers._protocol import Optimizer
+from dsnn_hpo.optimizers._protocol import Optimizer, RecallingOptimizer
 from dsnn_hpo.trial import Fidelity, Objective
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ __all__ = [
     "OptunaConfig",
     "Plan",
     "RandomConfig",
+    "RecallingOptimizer",
     "SmacConfig",
     "can_be_pickled",
     "make_optimizer",

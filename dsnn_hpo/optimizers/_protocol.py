@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from dsnn_hpo.trial import Config, Result, Trial, config_key
 
@@ -13,7 +13,7 @@ class Optimizer(Protocol):
     """Proposes trials and learns from their results.
 
     The same seed and the same sequence of asks and tells give the same proposals: a run resumes by replaying its
-    journal into a fresh optimizer. An ``ask`` that returns None changes no later proposal, so that it need not be
+    journal into a fresh optimizer (or by telling it what was asked, see ``RecallingOptimizer``). An ``ask`` that returns None changes no later proposal, so that it need not be
     replayed.
     """
 
@@ -23,6 +23,18 @@ class Optimizer(Protocol):
 
     def tell(self, result: Result) -> None:
         """Learns from a result; raises ValueError for a trial that was not asked, or was told already."""
+        ...
+
+
+@runtime_checkable
+class RecallingOptimizer(Optimizer, Protocol):
+    """An optimizer that is a function of the trials so far: a run resumes without proposing anything again."""
+
+    def recall(self, trial: Trial) -> None:
+        """Notes a trial that was asked before, in place of the ``ask`` that returned it.
+
+        Raises ValueError where the trial's id is not the next one.
+        """
         ...
 
 

@@ -68,6 +68,7 @@ class Trials:
         space: of the configurations.
         outputs: what a completed trial's losses are taken of: objectives, then whatever else is constrained.
         seed: of the experiment.
+        n_objectives: how many outputs are objectives; by default all.
 
     Attributes:
         configurations: in order of asking.
@@ -75,10 +76,13 @@ class Trials:
         n_asked: trials.
     """
 
-    def __init__(self, space: VectorSpace, outputs: Sequence[Objective], seed: int) -> None:
+    def __init__(
+        self, space: VectorSpace, outputs: Sequence[Objective], seed: int, n_objectives: int | None = None
+    ) -> None:
         self._space = space
         self._outputs = tuple(outputs)
         self._seed = seed
+        self._n_objectives = n_objectives
         self._index: dict[str, int] = {}
         self._fingerprints: set[bytes] = set()
         self._in_flight: dict[int, Trial] = {}
@@ -151,8 +155,8 @@ class Trials:
         return np.flatnonzero(can)
 
     def at(self, fidelity: int) -> Mapping[int, tuple[float, ...]]:
-        """Returns the latest losses of each configuration that completed this fidelity."""
-        return {o.index: o.losses for o in self.outcomes if o.fidelity == fidelity}
+        """Returns the objectives' latest losses of each configuration that completed this fidelity."""
+        return {o.index: o.losses[: self._n_objectives] for o in self.outcomes if o.fidelity == fidelity}
 
     def _outcome(self, result: Result) -> Outcome:
         missing = [o.name for o in self._outputs if o.name not in result.values]

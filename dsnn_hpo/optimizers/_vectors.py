@@ -194,7 +194,9 @@ def _all_values(hyperparameter: Hyperparameter[Any, Any]) -> Floats:
     return np.asarray(hyperparameter.to_vector(values), dtype=np.float64)
 
 
-def _stepped(hyperparameter: Hyperparameter[Any, Any], values: Floats, step: Floats, generator: np.random.Generator) -> Floats:
+def _stepped(
+    hyperparameter: Hyperparameter[Any, Any], values: Floats, step: Floats, generator: np.random.Generator
+) -> Floats:
     if not len(values):
         return values
     if isinstance(hyperparameter, CategoricalHyperparameter):
@@ -217,7 +219,9 @@ def _stepped(hyperparameter: Hyperparameter[Any, Any], values: Floats, step: Flo
     return _to_other_integers(hyperparameter, values, moved, moves)
 
 
-def _to_other_integers(hyperparameter: NumericalHyperparameter[Any, Any], values: Floats, moved: Floats, moves: Floats) -> Floats:
+def _to_other_integers(
+    hyperparameter: NumericalHyperparameter[Any, Any], values: Floats, moved: Floats, moves: Floats
+) -> Floats:
     """Returns the rows' nearest integers, or the next one where that is the integer they came from."""
     before = np.asarray(hyperparameter.to_value(values), dtype=np.int64)
     after = np.asarray(hyperparameter.to_value(moved), dtype=np.int64)

@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from dsnn_hpo.optimizers import (
     Optimizer,
     OptunaConfig,
     RandomConfig,
+    RecallingOptimizer,
     SmacConfig,
     make_optimizer,
 )
@@ -280,6 +282,90 @@ def test_replay_gives_the_same_next_proposals(make: Make, n_told: int, finish: C
     # The trials in flight stay so; both go on with new ones.
     expected = _drive_in_parallel(original, 12, finish, order[0])
     assert _drive_in_parallel(resumed, 12, finish, order[1]) == expected
+
+
+@pytest.mark.parametrize("n_told", [0, 9, 30])
+def test_recalling_is_as_good_as_replaying(make: Make, n_told: int) -> None:
+    original, resumed = make(seed=5), make(seed=5)
+    if not isinstance(resumed, RecallingOptimizer):
+        pytest.skip("is resumed by asking again")
+    for event in _drive_in_parallel(original, n_told, _sometimes_failed, random.Random(0)):
+        if isinstance(event, Trial):
+            resumed.recall(event)
+        else:
+            resumed.tell(event)
+    order = random.Random(1), random.Random(1)
+    expected = _drive_in_parallel(original, 12, _sometimes_failed, order[0])
+    assert _drive_in_parallel(resumed, 12, _sometimes_failed, order[1]) == expected
+
+
+def test_only_the_next_trial_can_be_recalled(make: Make) -> None:
+    original, resumed = make(), make()
+    if not isinstance(resumed, RecallingOptimizer):
+        pytest.skip("is resumed by asking again")
+    _, second = original.ask(), original.ask()
+    assert second is not None
+    with pytest.raises(ValueError, match="trial 1 was asked where trial 0 is next"):
+        resumed.recall(second)
+
+
+def test_pickling_keeps_what_is_known(make: Make) -> None:
+    original = make()
+    if not isinstance(original, RecallingOptimizer):
+        pytest.skip("see the snapshots of experiments")
+    _drive(original, 25)
+    again = pickle.loads(pickle.dumps(original))  # noqa: S301
+    assert _drive(again, 5) == _drive(original, 5)
+
+
+def _conflicting(trial: Trial) -> dict[str, float]:
+    values = _measure(trial)
+    return {**values, "energy_j": -values["error"]}
+
+
+def _agreeing(trial: Trial) -> dict[str, float]:
+    values = _measure(trial)
+    return {**values, "energy_j": 1e3 * values["error"]}
+
+
+def _extreme(trial: Trial) -> dict[str, float]:
+    return {**_measure(trial), "error": 10.0 ** (trial.seed % 19 - 9), "energy_j": -(10.0 ** (trial.seed % 17 - 8))}
+
+
+def _huge(trial: Trial) -> dict[str, float]:
+    values = _measure(trial)
+    return {**values, "error": 1e9 + values["error"], "energy_j": 1e-9 * values["energy_j"]}
+
+
+def _all_constant(trial: Trial) -> dict[str, float]:
+    return {**_measure(trial), "error": 0.5, "energy_j": 3.0}
+
+
+def _one_outlier(trial: Trial) -> dict[str, float]:
+    return {**_measure(trial), **({"error": 1e9} if trial.id == 5 else {})}
+
+
+@pytest.mark.parametrize("measure", [_conflicting, _agreeing, _extreme, _huge, _all_constant, _one_outlier])
+def test_hard_objectives(make: Make, measure: Measure) -> None:
+    def finish(trial: Trial) -> Result:
+        return _failed(trial) if trial.seed % 10 < 3 else _completed(trial, measure)
+
+    trials = _drive(make(), 40, finish)
+    assert len(trials) == 40
+    assert len({(t.key, t.fidelity) for t in trials}) == 40
+    assert len({t.key for t in trials}) > 10
+
+
+def test_all_failing_never_stalls(make: Make) -> None:
+    assert len(_drive(make(), 60, _failed)) == 60
+
+
+def test_a_space_of_one_configuration_that_fails_ends(make: Make) -> None:
+    space = ConfigurationSpace()
+    space.add(Constant("lr", 0.1), Constant("width", 4), Constant("shift_depth", 0))
+    optimizer = make(space=space)
+    assert len(_drive(optimizer, 20, _failed)) == 1
+    assert optimizer.ask() is None
 
 
 def test_a_space_of_one_configuration_ends(make: Make) -> None:

@@ -19,7 +19,7 @@ from dsnn_hpo.optimizers._vectors import Floats, VectorSpace
 from dsnn_hpo.optimizers.bayesian import _gp
 from dsnn_hpo.optimizers.bayesian._fits import Fits, fit_all
 from dsnn_hpo.optimizers.bayesian._search import Aim, Known, Proposer
-from dsnn_hpo.pareto import non_dominated
+from dsnn_hpo.pareto import knee, non_dominated
 from dsnn_hpo.trial import Fidelity, Objective, Result, Trial
 
 MAX_INITIAL = 64
@@ -28,6 +28,8 @@ INITIAL_COST = 3.0
 N_STRAIGHT_TO_FULL = 2
 MIN_RESULTS = 6
 RANDOM_SHARE = 0.05
+EARLIEST_FIT = 0.7
+"""Fits begin when this share of the initial design is told; before, none is used."""
 
 Proposal = tuple[Floats, int]
 
@@ -62,7 +64,7 @@ class BayesianOptimizer:
         rungs = fidelity.rungs()
         space_ = VectorSpace(space)
         n_initial = config.n_initial or default_n_initial(space_.n_free, rungs)
-        self._known = Known(space_, Trials(space_, outputs, seed), rungs, n_initial, seed)
+        self._known = Known(space_, Trials(space_, outputs, seed, self._m), rungs, n_initial, seed)
         self._aim = Aim(
             n_objectives=self._m,
             reference=_reference(config, objectives),
@@ -82,8 +84,9 @@ class BayesianOptimizer:
         if proposal is None:
             return None
         trial = self._known.trials.ask(*proposal)
-        if self._known.space.n_free:
-            self._fits.begin(len(self._known.trials.outcomes))
+        n_outcomes = len(self._known.trials.outcomes)
+        if self._known.space.n_free and n_outcomes >= EARLIEST_FIT * self._known.n_initial:
+            self._fits.begin(n_outcomes)
         return trial
 
     def tell(self, result: Result) -> None:
@@ -103,28 +106,25 @@ class BayesianOptimizer:
             if row is not None:
                 return row, self._known.rungs[0]
         proposal = self._first_full(generator)
-        if proposal is None and generator.random() >= RANDOM_SHARE:
-            proposal = self._modelled(generator)
-        return proposal or self._unmodelled(generator)
+        if proposal is None and generator.random() < RANDOM_SHARE and (row := self._fresh.one(generator)) is not None:
+            return row, self._known.rungs[0]
+        return proposal or self._modelled(generator) or self._unmodelled(generator)
 
     def _first_full(self, generator: np.random.Generator) -> Proposal | None:
         """Returns one of the best of the initial design, to be trained to the end, while hardly any was."""
-        known = self._known.trials.configurations
-        if (
-            sum(k.last == self._known.full for k in known) >= N_STRAIGHT_TO_FULL
-            or len(self._known.trials.outcomes) < self._enough
-        ):
+        trials, full = self._known.trials, self._known.full
+        n_full = sum(known.last == full for known in trials.configurations)
+        if n_full >= N_STRAIGHT_TO_FULL or len(trials.outcomes) < self._enough:
             return None
-        here = {
-            i: o
-            for i, o in self._known.trials.at(self._known.rungs[0]).items()
-            if i in set(self._known.trials.waiting(self._known.full))
-        }
+        waiting = set(trials.waiting(full).tolist())
+        here = {i: losses for i, losses in trials.at(self._known.rungs[0]).items() if i in waiting}
         if not here:
             return None
-        losses = np.asarray(list(here.values()))[:, : self._m]
-        index = list(here)[int(generator.choice(np.flatnonzero(non_dominated(losses))))]
-        return known[index].row, self._known.full
+        losses = np.asarray(list(here.values()))
+        front = np.flatnonzero(non_dominated(losses))
+        # The knee first: the ends of a front say little about the rest of it.
+        chosen = generator.choice(front) if n_full else front[knee(losses[front])]
+        return trials.configurations[list(here)[int(chosen)]].row, full
 
     @property
     def _enough(self) -> int:
