@@ -18,7 +18,7 @@ from dsnn_hpo.pareto import non_dominated
 
 Floats = npt.NDArray[np.float64]
 
-MAX_BOXES = 2000
+MAX_BOXES = 1000
 BLOCK = 4_000_000
 
 
