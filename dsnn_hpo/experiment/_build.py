@@ -20,6 +20,7 @@ from dsnn_hpo.execution import check_execution
 from dsnn_hpo.experiment._folder import RunFolder
 from dsnn_hpo.experiment.config import ExperimentConfig
 from dsnn_hpo.models import InputShape
+from dsnn_hpo.optimizers import check_optimizer
 from dsnn_hpo.search_space import ModelFacts, check_fixed, load_search_space, plain
 from dsnn_hpo.tracking import check_uri
 from dsnn_hpo.trial import OBJECTIVES, Config, Objective
@@ -81,6 +82,8 @@ def build(config: ExperimentConfig, space_file: Path | None = None, hardware: st
         load_table(hardware or config.hardware_table)
     with _at(config, "objectives"):
         check_executor(config.objectives)
+    with _at(config, "optimizer"):
+        check_optimizer(config.optimizer, [OBJECTIVES[name] for name in config.objectives])
     with _at(config, "execution"):
         check_execution(config.execution)
     with _at(config, "task.dataset"):

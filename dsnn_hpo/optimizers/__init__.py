@@ -13,6 +13,7 @@ from dsnn_hpo.optimizers._config import (
     RandomConfig,
     SmacConfig,
 )
+from dsnn_hpo.optimizers._constraints import check_aims
 from dsnn_hpo.optimizers._plan import Plan, plan
 from dsnn_hpo.optimizers._protocol import Optimizer, RecallingOptimizer
 from dsnn_hpo.trial import Fidelity, Objective
@@ -31,6 +32,7 @@ __all__ = [
     "RecallingOptimizer",
     "SmacConfig",
     "can_be_pickled",
+    "check_optimizer",
     "make_optimizer",
     "plan",
 ]
@@ -39,6 +41,12 @@ __all__ = [
 def can_be_pickled(config: OptimizerConfig) -> bool:
     """Returns whether an optimizer of this engine is itself again after pickling; SMAC's holds files and threads."""
     return not isinstance(config, SmacConfig)
+
+
+def check_optimizer(config: OptimizerConfig, objectives: Sequence[Objective]) -> None:
+    """Checks that what an optimizer is to keep or to reach is among the objectives; raises InputError where it is not."""
+    if isinstance(config, BayesianConfig):
+        check_aims(config, objectives)
 
 
 def make_optimizer(

@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dsnn_hpo.errors import InputError
+from dsnn_hpo.errors import InputError, one_of
+from dsnn_hpo.optimizers._config import BayesianConfig
 from dsnn_hpo.trial import Objective
 
 _FORM = re.compile(r"\s*([A-Za-z_]\w*)\s*(<=|>=)\s*(\S+)\s*")
@@ -48,3 +49,23 @@ class Constraint:
         if output.goal != goal:
             raise InputError(f"constraint {text!r} bounds {name} from its better side: it is to {output.goal}")
         return cls(output, output.loss(value))
+
+
+def check_aims(config: BayesianConfig, objectives: Sequence[Objective]) -> None:
+    """Raises InputError where a constraint or the reference names something that is no objective."""
+    names = [o.name for o in objectives]
+    for text in config.constraints:
+        if (name := Constraint.parse(text, objectives).output.name) not in names:
+            raise InputError(f"constraint {text!r}: no objective {one_of(name, names)}")
+    reference_losses(config, objectives)
+
+
+def reference_losses(config: BayesianConfig, objectives: Sequence[Objective]) -> dict[int, float]:
+    """Returns the reference's losses by the objectives' numbers; raises InputError where it names something else."""
+    names = [o.name for o in objectives]
+    for name, value in config.reference.items():
+        if name not in names:
+            raise InputError(f"reference: no objective {one_of(name, names)}")
+        if not math.isfinite(value):
+            raise InputError(f"reference: {name} must be a finite number, not {value}")
+    return {j: o.loss(config.reference[o.name]) for j, o in enumerate(objectives) if o.name in config.reference}

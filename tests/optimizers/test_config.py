@@ -7,7 +7,17 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from dsnn_hpo import optimizers
-from dsnn_hpo.optimizers import OptimizerConfig, OptunaConfig, RandomConfig, SmacConfig
+from dsnn_hpo.errors import InputError
+from dsnn_hpo.optimizers import (
+    AshaConfig,
+    BayesianConfig,
+    OptimizerConfig,
+    OptunaConfig,
+    RandomConfig,
+    SmacConfig,
+    check_optimizer,
+)
+from dsnn_hpo.trial import OBJECTIVES
 
 ADAPTER: TypeAdapter[OptimizerConfig] = TypeAdapter(OptimizerConfig)
 
@@ -17,6 +27,12 @@ ADAPTER: TypeAdapter[OptimizerConfig] = TypeAdapter(OptimizerConfig)
     [
         ("smac", SmacConfig()),
         ("random", RandomConfig()),
+        ("bayesian", BayesianConfig()),
+        (
+            {"name": "bayesian", "constraints": ["error <= 0.2"], "reference": {"error": 0.5}, "cost": "energy"},
+            BayesianConfig(constraints=("error <= 0.2",), reference={"error": 0.5}, cost="energy"),
+        ),
+        ({"name": "asha", "proposals": "tpe", "brackets": 2}, AshaConfig(proposals="tpe", brackets=2)),
         ({"name": "optuna", "sampler": "tpe", "n_initial": 5}, OptunaConfig(sampler="tpe", n_initial=5)),
         (
             {"name": "smac", "min_trials": 9, "evaluate_default": False},
@@ -31,7 +47,9 @@ def test_a_section_becomes_a_config(written: object, expected: OptimizerConfig) 
 @pytest.mark.parametrize(
     ("written", "message"),
     [
-        ("smca", "'smac', 'optuna', 'random'"),
+        ("smca", "'bayesian', 'asha', 'smac', 'optuna', 'random'"),
+        ({"name": "bayesian", "test_price": 0}, "greater than 0"),
+        ({"name": "asha", "proposals": "nsga2"}, "evolutionary"),
         ({"name": "smac", "population_size": 3}, "population_size"),
         ({"name": "optuna", "sampler": "nsga2", "n_initial": 5}, "n_initial has no effect with sampler nsga2"),
         ({"name": "optuna", "sampler": "tpe", "population_size": 5}, "population_size has no effect with sampler tpe"),
@@ -45,13 +63,36 @@ def test_a_wrong_section_is_refused(written: object, message: str) -> None:
         ADAPTER.validate_python(written)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"constraints": ["error < 0.2"]}, "constraint 'error < 0.2' is none; write e.g."),
+        ({"constraints": ["error <= small"]}, "is none"),
+        ({"constraints": ["error <= nan"]}, "is none"),
+        ({"constraints": ["error >= 0.2"]}, "bounds error from its better side: it is to minimize"),
+        ({"constraints": ["eror <= 0.2"]}, "no objective 'eror' .did you mean 'error'"),
+        ({"reference": {"eror": 0.2}}, "no objective 'eror' .did you mean 'error'"),
+        ({"reference": {"error": float("inf")}}, "must be a finite number"),
+    ],
+)
+def test_a_wrong_aim_is_refused(settings: dict[str, object], message: str) -> None:
+    config = ADAPTER.validate_python({"name": "bayesian", **settings})
+    with pytest.raises(InputError, match=message):
+        check_optimizer(config, [OBJECTIVES["error"], OBJECTIVES["samples_per_s"]])
+
+
+def test_right_aims_are_accepted() -> None:
+    config = BayesianConfig(constraints=("error <= 0.2", "samples_per_s >= 1e3"), reference={"samples_per_s": 10.0})
+    check_optimizer(config, [OBJECTIVES["error"], OBJECTIVES["samples_per_s"]])
+
+
 def test_the_schema_knows_the_bare_name() -> None:
     schema = ADAPTER.json_schema()
-    assert {"enum": ["smac", "optuna", "random"], "type": "string"} in schema["anyOf"]
+    assert {"enum": ["bayesian", "asha", "smac", "optuna", "random"], "type": "string"} in schema["anyOf"]
 
 
 def test_the_package_imports_no_engine() -> None:
-    code = "import sys, dsnn_hpo.optimizers; print({'smac', 'optuna', 'torch', 'sklearn'} & set(sys.modules))"
+    code = "import sys, dsnn_hpo.optimizers; print({'smac', 'optuna', 'torch', 'sklearn', 'scipy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

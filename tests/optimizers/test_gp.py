@@ -20,7 +20,7 @@ def test_the_gradient_is_that_of_the_density(with_bias):
     data = sample(25)
     data = data if with_bias else _gp.Data(data.features, np.zeros(25), data.values, data.noise)
     evaluation = _gp._Evaluation(data, GROUPS, 3, with_bias)
-    start = _gp.Hyperparameters.start(3).vector(with_bias)
+    start = _gp.Hyperparameters.starts(3)[0].vector(with_bias)
     vector = start + 0.3 * np.random.default_rng(1).standard_normal(len(start))
     _, gradient = evaluation(vector)
     steps = 1e-5 * np.eye(len(vector))
@@ -35,7 +35,7 @@ def test_low_fidelities_tell_of_the_full_one():
     seen_both = data
     errors = []
     for seen in (seen_low, seen_both):
-        fitted = _gp.fit(seen, GROUPS, _gp.Hyperparameters.start(3))
+        fitted = _gp.fit(seen, GROUPS, _gp.Hyperparameters.starts(3))
         mean, variance = _gp.Process(seen, GROUPS, fitted).predict(unseen.features[at_full])
         error = mean - unseen.values[at_full]
         errors.append(np.std(error))
@@ -49,7 +49,7 @@ def test_known_noise_weakens_a_value():
     predictions = []
     for variance in (0.0, 4.0):
         data = _gp.Data(features, np.zeros(1), np.ones(1), np.full(1, variance))
-        process = _gp.Process(data, GROUPS, _gp.Hyperparameters.start(3))
+        process = _gp.Process(data, GROUPS, _gp.Hyperparameters.starts(3)[0])
         predictions.append(float(process.predict(features)[0][0]))
     assert predictions[0] > 0.99
     assert predictions[1] < 0.5
@@ -57,7 +57,7 @@ def test_known_noise_weakens_a_value():
 
 def test_a_path_agrees_with_predictions():
     data = sample(40)
-    process = _gp.Process(data, GROUPS, _gp.fit(data, GROUPS, _gp.Hyperparameters.start(3)))
+    process = _gp.Process(data, GROUPS, _gp.fit(data, GROUPS, _gp.Hyperparameters.starts(3)))
     feature, bias = np.full(4, 0.4), np.asarray([0.0, 0.3, 1.0])
     mean, covariance = process.paths(feature, bias)
     for j, level in enumerate(bias):
@@ -71,5 +71,5 @@ def test_equal_rows_do_not_break_it():
     data = sample(6)
     index = np.zeros(50, dtype=np.intp)
     same = data.rows(index)
-    mean, _ = _gp.Process(same, GROUPS, _gp.fit(same, GROUPS, _gp.Hyperparameters.start(3))).predict(data.features)
+    mean, _ = _gp.Process(same, GROUPS, _gp.fit(same, GROUPS, _gp.Hyperparameters.starts(3))).predict(data.features)
     assert np.isfinite(mean).all()

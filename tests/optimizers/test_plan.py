@@ -5,7 +5,16 @@ from collections import Counter
 import pytest
 from ConfigSpace import ConfigurationSpace, UniformFloatHyperparameter
 
-from dsnn_hpo.optimizers import OptunaConfig, Plan, RandomConfig, SmacConfig, make_optimizer, plan
+from dsnn_hpo.optimizers import (
+    AshaConfig,
+    BayesianConfig,
+    OptunaConfig,
+    Plan,
+    RandomConfig,
+    SmacConfig,
+    make_optimizer,
+    plan,
+)
 from dsnn_hpo.trial import Fidelity, Objective, Result, TrialState
 
 COST = Objective("cost", "minimize", "1", "")
@@ -22,6 +31,13 @@ COST = Objective("cost", "minimize", "1", "")
 )
 def test_hyperbands_brackets(fidelity: Fidelity, brackets: tuple[tuple[tuple[int, int], ...], ...]) -> None:
     assert plan(SmacConfig(), fidelity).brackets == brackets
+
+
+def test_halving_has_the_first_brackets_of_hyperband() -> None:
+    fidelity = Fidelity(1, 9, 3)
+    assert plan(AshaConfig(brackets=2), fidelity).brackets == plan(SmacConfig(), fidelity).brackets[:2]
+    assert plan(AshaConfig(brackets=9), fidelity) == plan(SmacConfig(), fidelity)
+    assert plan(BayesianConfig(), fidelity).brackets == (((9, 1), (3, 3), (1, 9)),)
 
 
 @pytest.mark.parametrize(

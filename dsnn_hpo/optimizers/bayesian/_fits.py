@@ -30,10 +30,11 @@ def fit_all(table: Table, groups: Index, seed: int) -> list[_gp.Hyperparameters]
     found = []
     for j in range(table.losses.shape[1]):
         data, _ = chosen.data(j)
-        start = _gp.Hyperparameters.start(n_groups)
+        starts = _gp.Hyperparameters.starts(n_groups)
         if len(coarse) < len(data):
-            start = _gp.fit(data.rows(coarse), groups, start, max_evaluations=60)
-        found.append(_gp.fit(data, groups, start, max_evaluations=40))
+            few = data.rows(coarse)
+            starts = tuple(_gp.fit(few, groups, [start], max_evaluations=60) for start in starts)
+        found.append(_gp.fit(data, groups, starts, max_evaluations=30))
     return found
 
 

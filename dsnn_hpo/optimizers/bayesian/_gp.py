@@ -8,6 +8,7 @@ for one bias term). Priors on length scales grow with the dimension (Hvarfner et
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ Floats = npt.NDArray[np.float64]
 SQRT5 = float(np.sqrt(5.0))
 JITTER = 1e-8
 MEAN_VARIANCE = 1.0
+WAVY_LENGTH = float(np.log(0.4))
 LENGTH_SD = float(np.sqrt(3.0))
 # Logarithms of variances of g, h, c, the noise and the noise that a low fidelity adds: means and deviations.
 VARIANCE_MEANS = np.log([1.0, 0.3, 0.3, 1e-3, 1e-3])
@@ -62,10 +64,11 @@ class Hyperparameters:
     variances: Floats
 
     @classmethod
-    def start(cls, n_groups: int) -> Hyperparameters:
-        """Returns where fitting starts: near the mode of the prior."""
-        mean = np.full(n_groups, _length_mean(n_groups) - 0.7)
-        return cls(mean, mean, VARIANCE_MEANS.copy())
+    def starts(cls, n_groups: int) -> tuple[Hyperparameters, Hyperparameters]:
+        """Returns where fitting starts: smooth, as the prior has it, and wavy (what is wavy looks like noise from the other)."""
+        smooth = np.full(n_groups, _length_mean(n_groups) - 0.7)
+        wavy = np.full(n_groups, WAVY_LENGTH)
+        return cls(smooth, smooth, VARIANCE_MEANS.copy()), cls(wavy, smooth, VARIANCE_MEANS.copy())
 
     def vector(self, with_bias: bool) -> Floats:
         """Returns the parameters to fit, h and its like only ``with_bias``."""
@@ -88,26 +91,27 @@ def _length_mean(n_groups: int) -> float:
 
 
 def fit(
-    data: Data,
-    groups: npt.NDArray[np.intp],
-    start: Hyperparameters,
-    max_evaluations: int = 60,
+    data: Data, groups: npt.NDArray[np.intp], starts: Sequence[Hyperparameters], max_evaluations: int = 60
 ) -> Hyperparameters:
-    """Returns the hyperparameters of the highest posterior density (MAP) that L-BFGS finds from ``start``.
-
-    Raises:
-        numpy.linalg.LinAlgError: no factorisation at the start.
-    """
+    """Returns the hyperparameters of the highest posterior density (MAP) that L-BFGS finds from any of the starts."""
     with_bias = bool((data.bias > 0).any())
-    evaluation = _Evaluation(data, groups, len(start.lengths_g), with_bias)
-    first = start.vector(with_bias)
-    n_lengths = len(first) - (5 if with_bias else 2)
-    bounds = [BOUNDS_LENGTH] * n_lengths + [BOUNDS_VARIANCE] * (len(first) - n_lengths)
-    found = minimize(
-        evaluation, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxfun": max_evaluations, "gtol": 1e-3}
-    )
-    vector = found.x if np.isfinite(found.fun) else first
-    return start.updated(np.asarray(vector, dtype=np.float64), with_bias)
+    evaluation = _Evaluation(data, groups, len(starts[0].lengths_g), with_bias)
+    n_variances = 5 if with_bias else 2
+    best, lowest = starts[0], np.inf
+    for start in starts:
+        first = start.vector(with_bias)
+        bounds = [BOUNDS_LENGTH] * (len(first) - n_variances) + [BOUNDS_VARIANCE] * n_variances
+        found = minimize(
+            evaluation,
+            first,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options={"maxfun": max_evaluations, "gtol": 1e-3},
+        )
+        if found.fun < lowest:
+            best, lowest = start.updated(np.asarray(found.x, dtype=np.float64), with_bias), float(found.fun)
+    return best
 
 
 class _Evaluation:

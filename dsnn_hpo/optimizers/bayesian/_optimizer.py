@@ -8,9 +8,8 @@ from functools import partial
 import numpy as np
 from ConfigSpace import ConfigurationSpace
 
-from dsnn_hpo.errors import InputError
 from dsnn_hpo.optimizers._config import BayesianConfig
-from dsnn_hpo.optimizers._constraints import Constraint
+from dsnn_hpo.optimizers._constraints import Constraint, reference_losses
 from dsnn_hpo.optimizers._evolution import evolved
 from dsnn_hpo.optimizers._fresh import Fresh
 from dsnn_hpo.optimizers._halving import Ladder
@@ -67,7 +66,7 @@ class BayesianOptimizer:
         self._known = Known(space_, Trials(space_, outputs, seed, self._m), rungs, n_initial, seed)
         self._aim = Aim(
             n_objectives=self._m,
-            reference=_reference(config, objectives),
+            reference=reference_losses(config, objectives),
             limits={outputs.index(c.output): c.limit for c in constraints},
             test_price=config.test_price,
             unit=config.cost,
@@ -167,10 +166,3 @@ def default_n_initial(n_free: int, rungs: Sequence[int]) -> int:
     """
     affordable = int(INITIAL_COST * rungs[-1] / rungs[0])
     return min(INITIAL_PER_DIMENSION * max(1, n_free), MAX_INITIAL, max(n_free + 2, affordable))
-
-
-def _reference(config: BayesianConfig, objectives: Sequence[Objective]) -> dict[int, float]:
-    names = [o.name for o in objectives]
-    if unknown := sorted(set(config.reference) - set(names)):
-        raise InputError(f"optimizer.reference: {unknown[0]} is none of the objectives; allowed: {', '.join(names)}")
-    return {names.index(name): objectives[names.index(name)].loss(value) for name, value in config.reference.items()}

@@ -118,7 +118,9 @@ class Proposer:
         self._means, _ = self._model.predict(known.features(self._index))
         self._costs = Costs(trials, known.space, aim.unit)
         success = Success(trials, known.space) if any(k.has_failed for k in trials.configurations) else None
-        self._value = Acquisition(self._model, self._means, self._reference(), self._bounds(), success)
+        # What was not trained to the end, nor is being, is not had yet, however sure the model is of it.
+        had = [i for i, index in enumerate(self._index) if trials.configurations[index].last == known.full]
+        self._value = Acquisition(self._model, self._means[had], self._reference(), self._bounds(), success)
 
     def propose(self) -> tuple[Floats, int] | None:
         """Returns a row and a fidelity, or None where everything was proposed, or nothing seems worth it."""
