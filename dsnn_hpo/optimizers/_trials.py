@@ -73,6 +73,7 @@ class Trials:
     Attributes:
         configurations: in order of asking.
         outcomes: the completed trials, in order of telling.
+        failures: of each failed trial its configuration, and how many outcomes were known before.
         n_asked: trials.
     """
 
@@ -88,6 +89,7 @@ class Trials:
         self._in_flight: dict[int, Trial] = {}
         self.configurations: list[Known] = []
         self.outcomes: list[Outcome] = []
+        self.failures: list[tuple[int, int]] = []
         self.n_asked = 0
 
     def ask(self, row: Floats, fidelity: int) -> Trial:
@@ -119,10 +121,12 @@ class Trials:
         if trial.id not in self._in_flight:
             raise ValueError(f"trial {trial.id} was not asked, or was told already")
         outcome = None if result.state is TrialState.FAILED else self._outcome(result)
-        known = self.configurations[self._index[identity(self._in_flight.pop(trial.id).config)]]
+        index = self._index[identity(self._in_flight.pop(trial.id).config)]
+        known = self.configurations[index]
         known.n_in_flight -= 1
         if outcome is None:
             known.has_failed = True
+            self.failures.append((index, len(self.outcomes)))
         else:
             known.reached = max(known.reached, trial.fidelity)
             self.outcomes.append(outcome)

@@ -8,10 +8,25 @@ from collections.abc import Callable
 import pytest
 from ConfigSpace import ConfigurationSpace, UniformFloatHyperparameter
 
-from dsnn_hpo.optimizers import OptimizerConfig, OptunaConfig, RandomConfig, SmacConfig, make_optimizer
+from dsnn_hpo.optimizers import (
+    AshaConfig,
+    BayesianConfig,
+    OptimizerConfig,
+    OptunaConfig,
+    RandomConfig,
+    SmacConfig,
+    make_optimizer,
+)
 from dsnn_hpo.trial import Fidelity, Objective, Result, Trial, TrialState
 
-ENGINES = [SmacConfig(), OptunaConfig(population_size=8), OptunaConfig(sampler="tpe")]
+ENGINES = {
+    "smac": SmacConfig(),
+    "nsga2": OptunaConfig(population_size=8),
+    "tpe": OptunaConfig(sampler="tpe"),
+    "asha": AshaConfig(),
+    "asha-tpe": AshaConfig(proposals="tpe"),
+    "bayesian": BayesianConfig(),
+}
 COSTS = (Objective("near_a", "minimize", "1", ""), Objective("near_b", "minimize", "J", ""))
 FIDELITY = Fidelity(1, 1, 3)
 N_TRIALS, N_LATE = 60, 20
@@ -54,16 +69,17 @@ def _late_loss(config: OptimizerConfig, fails: Callable[[Trial], bool], seed: in
 @pytest.mark.parametrize(
     "fails", [lambda trial: False, lambda trial: trial.seed % 10 < 3], ids=["none failing", "3 in 10 failing"]
 )
-@pytest.mark.parametrize("config", ENGINES, ids=["smac", "nsga2", "tpe"])
+@pytest.mark.parametrize("config", ENGINES.values(), ids=ENGINES)
 def test_late_proposals_beat_random_ones(config: OptimizerConfig, fails: Callable[[Trial], bool]) -> None:
     assert _late_loss(config, fails, seed=1) < 0.9 * _late_loss(RandomConfig(), fails, seed=1)
 
 
-def test_smac_learns_to_avoid_failures() -> None:
+@pytest.mark.parametrize("config", [SmacConfig(), BayesianConfig()], ids=["smac", "bayesian"])
+def test_failures_are_avoided(config: OptimizerConfig) -> None:
     def fails(trial: Trial) -> bool:
         return float(trial.config["x3"]) > 0.5
 
-    optimizer = make_optimizer(SmacConfig(), _space(), COSTS, FIDELITY, 1)
+    optimizer = make_optimizer(config, _space(), COSTS, FIDELITY, 1)
     failed = []
     for _ in range(N_TRIALS):
         trial = optimizer.ask()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from dsnn_hpo.optimizers.bayesian import _gp
 from dsnn_hpo.optimizers.bayesian._model import Index, Table, chosen_rows
+from dsnn_hpo.optimizers.bayesian._success import Labels
 
 T = TypeVar("T")
 
@@ -19,23 +21,31 @@ FIRST_SIZE = 6
 LAG = 1 / 20
 
 
-def fit_all(table: Table, groups: Index, seed: int) -> list[_gp.Hyperparameters]:
-    """Returns hyperparameters for each output; a pure function of the table, as nothing is carried over from earlier fits.
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Hyperparameters of the process of each output, and of the one that tells success from failure: None without any."""
 
-    A fit to a third of the rows, which is cheap, gives the start of the fit to all.
+    outputs: list[_gp.Hyperparameters]
+    success: _gp.Hyperparameters | None
+
+
+def fit_all(table: Table, labels: Labels, groups: Index, seed: int) -> Fitted:
+    """Returns what is fitted to a table and to labels: a pure function of them, as nothing is carried over from earlier fits.
+
+    Fits to a third of the rows, which are cheap, give the starts of the fit to all.
     """
     n_groups = int(groups.max(initial=-1)) + 1
     chosen = table.rows(chosen_rows(table.losses, table.bias, MAX_ROWS, seed))
     coarse = chosen_rows(chosen.losses, chosen.bias, MAX_ROWS // 3, seed)
-    found = []
+    outputs = []
     for j in range(table.losses.shape[1]):
         data, _ = chosen.data(j)
         starts = _gp.Hyperparameters.starts(n_groups)
         if len(coarse) < len(data):
             few = data.rows(coarse)
             starts = tuple(_gp.fit(few, groups, [start], max_evaluations=60) for start in starts)
-        found.append(_gp.fit(data, groups, starts, max_evaluations=30))
-    return found
+        outputs.append(_gp.fit(data, groups, starts, max_evaluations=30))
+    return Fitted(outputs, labels.fit(groups) if labels.share < 1 else None)
 
 
 def schedule(n: int) -> tuple[int, int]:

@@ -64,7 +64,7 @@ class Hyperparameters:
     variances: Floats
 
     @classmethod
-    def starts(cls, n_groups: int) -> tuple[Hyperparameters, Hyperparameters]:
+    def starts(cls, n_groups: int) -> tuple[Hyperparameters, ...]:
         """Returns where fitting starts: smooth, as the prior has it, and wavy (what is wavy looks like noise from the other)."""
         smooth = np.full(n_groups, _length_mean(n_groups) - 0.7)
         wavy = np.full(n_groups, WAVY_LENGTH)

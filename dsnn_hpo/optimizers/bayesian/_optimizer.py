@@ -15,9 +15,9 @@ from dsnn_hpo.optimizers._fresh import Fresh
 from dsnn_hpo.optimizers._halving import Ladder
 from dsnn_hpo.optimizers._trials import Trials
 from dsnn_hpo.optimizers._vectors import Floats, VectorSpace
-from dsnn_hpo.optimizers.bayesian import _gp
-from dsnn_hpo.optimizers.bayesian._fits import Fits, fit_all
+from dsnn_hpo.optimizers.bayesian._fits import Fits, Fitted, fit_all
 from dsnn_hpo.optimizers.bayesian._search import Aim, Known, Proposer
+from dsnn_hpo.optimizers.bayesian._success import Labels
 from dsnn_hpo.pareto import knee, non_dominated
 from dsnn_hpo.trial import Fidelity, Objective, Result, Trial
 
@@ -74,7 +74,7 @@ class BayesianOptimizer:
         )
         self._fresh = Fresh(space_, self._known.trials)
         self._ladder = Ladder(rungs, fidelity.eta)
-        self._fits: Fits[list[_gp.Hyperparameters]] = Fits(self._prepared_fit)
+        self._fits: Fits[Fitted] = Fits(self._prepared_fit)
 
     def ask(self) -> Trial | None:
         """Returns the next trial, or None where nothing is left to propose until something is told."""
@@ -146,17 +146,17 @@ class BayesianOptimizer:
         if n < self._enough or not self._known.space.n_free:
             return None
         try:
-            hyperparameters = self._fits.used(n)
-            if hyperparameters is None:
-                return None
-            return Proposer(self._known, self._aim, hyperparameters, generator).propose()
+            fitted = self._fits.used(n)
+            return Proposer(self._known, self._aim, fitted, generator).propose() if fitted else None
         except np.linalg.LinAlgError:
             # Successive halving goes on without a model; whether it fails depends on the trials alone.
             return None
 
-    def _prepared_fit(self, n: int) -> Callable[[], list[_gp.Hyperparameters]]:
+    def _prepared_fit(self, n: int) -> Callable[[], Fitted]:
         # What the thread reads is copied here.
-        return partial(fit_all, self._known.table(n), self._known.space.groups, self._seed)
+        known = self._known
+        labels = Labels(known.trials, known.space, n)
+        return partial(fit_all, known.table(n), labels, known.space.groups, self._seed)
 
 
 def default_n_initial(n_free: int, rungs: Sequence[int]) -> int:

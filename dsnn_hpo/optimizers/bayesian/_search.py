@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from dsnn_hpo.optimizers._trials import Index, Trials
 from dsnn_hpo.optimizers._vectors import Floats, VectorSpace
-from dsnn_hpo.optimizers.bayesian import _gp
 from dsnn_hpo.optimizers.bayesian._acquisition import Acquisition, Bounds, rates_of_tests
 from dsnn_hpo.optimizers.bayesian._candidates import found
 from dsnn_hpo.optimizers.bayesian._costs import Costs, Unit
+from dsnn_hpo.optimizers.bayesian._fits import Fitted
 from dsnn_hpo.optimizers.bayesian._model import Model, Table, bias_of, chosen_rows, table_of
-from dsnn_hpo.optimizers.bayesian._success import Success
+from dsnn_hpo.optimizers.bayesian._success import Labels, Success
 from dsnn_hpo.pareto import non_dominated
 
 MAX_ROWS = 320
@@ -98,13 +98,11 @@ class Proposer:
     Args:
         known: what it is made from.
         aim: what is searched for.
-        hyperparameters: of the outputs' processes.
+        fitted: the processes' hyperparameters.
         generator: draws candidates and outcomes of tests.
     """
 
-    def __init__(
-        self, known: Known, aim: Aim, hyperparameters: Sequence[_gp.Hyperparameters], generator: np.random.Generator
-    ) -> None:
+    def __init__(self, known: Known, aim: Aim, fitted: Fitted, generator: np.random.Generator) -> None:
         self._known, self._aim, self._generator = known, aim, generator
         trials = known.trials
         table = known.table()
@@ -112,12 +110,14 @@ class Proposer:
         pending = trials.in_flight()[-MAX_IN_FLIGHT:]
         self._in_flight = [index for index, _ in pending]
         believed = known.features(self._in_flight), known.bias([fidelity for _, fidelity in pending])
-        self._model = Model(table.rows(kept), known.space.groups, hyperparameters, believed)
+        self._model = Model(table.rows(kept), known.space.groups, fitted.outputs, believed)
         told = {trials.outcomes[i].index for i in kept}
         self._index: Index = np.asarray(sorted(told | set(self._in_flight)), dtype=np.intp)
         self._means, _ = self._model.predict(known.features(self._index))
         self._costs = Costs(trials, known.space, aim.unit)
-        success = Success(trials, known.space) if any(k.has_failed for k in trials.configurations) else None
+        success = None
+        if fitted.success is not None:
+            success = Success(Labels(trials, known.space), known.space.groups, fitted.success)
         # What was not trained to the end, nor is being, is not had yet, however sure the model is of it.
         had = [i for i, index in enumerate(self._index) if trials.configurations[index].last == known.full]
         self._value = Acquisition(self._model, self._means[had], self._reference(), self._bounds(), success)

@@ -4,46 +4,59 @@ from __future__ import annotations
 
 import numpy as np
 
-from dsnn_hpo.optimizers._trials import Trials
+from dsnn_hpo.optimizers._trials import Index, Trials
 from dsnn_hpo.optimizers._vectors import Floats, VectorSpace
-from dsnn_hpo.optimizers.bayesian._gp import correlation
+from dsnn_hpo.optimizers.bayesian import _gp
 
-MAX_ROWS = 400
-PRIOR_WEIGHT = 2.0
-LENGTH_PER_ROOT_DIMENSION = 0.2
+MAX_ROWS = 240
 LOWEST = 0.01
 
 
-class Success:
-    """Returns the share of successes near a configuration, drawn to the share of all where little is near.
-
-    ``(w p + sum k_i ok_i) / (w + sum k_i)`` with a Matern-5/2 kernel ``k`` of a fixed length scale and ``w`` the weight
-    of two results (Nadaraya 1964, with a prior): nothing to fit, and never confident from one failure.
+class Labels:
+    """Which configurations failed, as a process sees them.
 
     Args:
         trials: what is known.
         space: of the configurations.
+        n: how many completed trials are known; by default all.
+
+    Attributes:
+        share: of the configurations that did not fail.
+        data: 0 and 1 for failed and not, about ``share``; of more than ``MAX_ROWS`` the latest, failures first.
     """
 
-    def __init__(self, trials: Trials, space: VectorSpace) -> None:
-        known = trials.configurations
-        ended = [i for i, k in enumerate(known) if k.has_failed or k.reached]
-        failed = [i for i in ended if known[i].has_failed]
-        self.share = 1.0 - len(failed) / max(1, len(ended))
-        # The latest of each kind: failures are few, and worth all of it.
-        succeeded = [i for i in ended if not known[i].has_failed]
-        chosen = failed[-MAX_ROWS // 2 :] + succeeded[-MAX_ROWS // 2 :]
-        n_failed = min(len(failed), MAX_ROWS // 2)
-        self._features = space.features(trials.rows(chosen))
-        self._ok = np.concatenate([np.zeros(n_failed), np.ones(len(chosen) - n_failed)])
-        # What was left out counts through those that were kept.
-        kept_ok = max(1, len(chosen) - n_failed)
-        self._weights = np.where(self._ok > 0, len(succeeded) / kept_ok, len(failed) / max(1, n_failed))
-        dimension = max(1, space.n_free)
-        self._lengths = np.full(self._features.shape[1], np.log(LENGTH_PER_ROOT_DIMENSION * np.sqrt(dimension)))
+    def __init__(self, trials: Trials, space: VectorSpace, n: int | None = None) -> None:
+        n = len(trials.outcomes) if n is None else n
+        failed = dict.fromkeys(index for index, n_before in trials.failures if n_before <= n)
+        succeeded = [i for i in dict.fromkeys(o.index for o in trials.outcomes[:n]) if i not in failed]
+        self.share = len(succeeded) / max(1, len(succeeded) + len(failed))
+        chosen_failed = list(failed)[-MAX_ROWS // 2 :]
+        chosen = [*chosen_failed, *succeeded[-(MAX_ROWS - len(chosen_failed)) :]]
+        labels = np.asarray([i not in failed for i in chosen], dtype=np.float64)
+        zeros = np.zeros(len(chosen))
+        self.data = _gp.Data(space.features(trials.rows(chosen)), zeros, labels - self.share, zeros)
+
+    def fit(self, groups: Index) -> _gp.Hyperparameters:
+        """Returns the process's hyperparameters."""
+        starts = _gp.Hyperparameters.starts(int(groups.max(initial=-1)) + 1)
+        return _gp.fit(self.data, groups, starts, max_evaluations=40)
+
+
+class Success:
+    """Returns the probability of success of features, shape (n,): the mean of a regression on the labels, within [0.01, 1].
+
+    Least squares on labels estimate their probability; unlike a classifier's it stays at the share of all where failures
+    have nothing to do with the configuration, as noise.
+
+    Raises:
+        numpy.linalg.LinAlgError: no factorisation.
+    """
+
+    def __init__(self, labels: Labels, groups: Index, hyperparameters: _gp.Hyperparameters) -> None:
+        self._share = labels.share
+        self._process = _gp.Process(labels.data, groups, hyperparameters)
 
     def __call__(self, features: Floats) -> Floats:
         """Returns the probability for each row of features, shape (n,)."""
-        near = correlation(features, self._features, self._lengths) * self._weights
-        total = PRIOR_WEIGHT + near.sum(axis=1)
-        return np.asarray(np.maximum((PRIOR_WEIGHT * self.share + near @ self._ok) / total, LOWEST), dtype=np.float64)
+        mean, _ = self._process.predict(features)
+        return np.asarray(np.clip(self._share + mean, LOWEST, 1.0), dtype=np.float64)

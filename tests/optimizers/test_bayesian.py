@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from ConfigSpace import ConfigurationSpace, UniformFloatHyperparameter
+
+from dsnn_hpo.optimizers import BayesianConfig, RecallingOptimizer, make_optimizer
+from dsnn_hpo.optimizers.bayesian import _fits
+from dsnn_hpo.optimizers.bayesian._fits import Fits, schedule
+from dsnn_hpo.optimizers.bayesian._model import Scale, bias_of, chosen_rows
+from dsnn_hpo.trial import Fidelity, Objective, Provenance, Result, Trial, TrialState
+
+OBJECTIVES = (Objective("a", "minimize", "", ""), Objective("b", "minimize", "", ""))
+FIDELITY = Fidelity(1, 9, 3)
+
+
+def space_of(n: int = 4) -> ConfigurationSpace:
+    space = ConfigurationSpace()
+    space.add(UniformFloatHyperparameter(f"x{i}", 0.0, 1.0) for i in range(n))
+    return space
+
+
+def make(seed: int = 0, objectives=OBJECTIVES, fidelity=FIDELITY, **settings) -> RecallingOptimizer:
+    optimizer = make_optimizer(BayesianConfig(**settings), space_of(), objectives, fidelity, seed)
+    assert isinstance(optimizer, RecallingOptimizer)
+    return optimizer
+
+
+def point(trial: Trial) -> np.ndarray:
+    return np.asarray([float(trial.config[f"x{i}"]) for i in range(4)])
+
+
+def measure(trial: Trial) -> dict[str, float]:
+    x = point(trial)
+    bias = 0.1 * (1 - trial.fidelity / FIDELITY.max_epochs) * (1 + x[2])
+    away = float(np.abs(x[2:] - 0.5).sum())
+    return {"a": x[0] + away + bias, "b": 1 - x[0] + x[1] + away + bias, "size": 10 * float(x[0] + x[1])}
+
+
+def result(trial: Trial, **changes) -> Result:
+    return Result(trial, TrialState.COMPLETED, measure(trial), **changes)
+
+
+def drive(optimizer, n: int, finish=result) -> list[Trial]:
+    trials = []
+    for _ in range(n):
+        trial = optimizer.ask()
+        assert trial is not None
+        optimizer.tell(finish(trial))
+        trials.append(trial)
+    return trials
+
+
+def test_the_initial_design_is_at_the_lowest_rung_and_two_go_straight_to_the_end():
+    trials = drive(make(), 30)
+    # 7 a dimension would be 28, three full trainings are 27.
+    assert {t.fidelity for t in trials[:27]} == {1}
+    assert [t.fidelity for t in trials[27:29]] == [9, 9]
+
+
+def test_constraints_are_kept_also_of_what_is_no_objective():
+    late = [t for t in drive(make(constraints=("size <= 5", "b <= 1.2")), 70)[-25:] if t.fidelity == 9]
+    values = [measure(t) for t in late]
+    assert len(late) > 3
+    assert np.mean([v["size"] <= 5.2 and v["b"] <= 1.25 for v in values]) >= 0.8
+
+
+def test_where_nothing_keeps_the_constraints_the_search_goes_on_towards_them():
+    optimizer = make(constraints=("size <= 0.2",))
+    late = drive(optimizer, 60)[-10:]
+    assert np.median([measure(t)["size"] for t in late]) < 3
+
+
+def test_a_result_without_a_constrained_figure_is_refused():
+    optimizer = make(constraints=("size <= 5",))
+    trial = optimizer.ask()
+    with pytest.raises(ValueError, match="trial 0 has no size"):
+        optimizer.tell(Result(trial, TrialState.COMPLETED, {"a": 1.0, "b": 2.0}))
+
+
+def test_regions_that_fail_are_left():
+    def finish(trial: Trial) -> Result:
+        if trial.config["x3"] > 0.6:
+            return Result(trial, TrialState.FAILED, error="out of memory")
+        return result(trial)
+
+    late = drive(make(), 90, finish)[-25:]
+    assert np.mean([t.config["x3"] > 0.6 for t in late]) < 0.1
+
+
+def test_a_reference_keeps_the_search_to_what_is_of_interest():
+    late = [t for t in drive(make(reference={"a": 0.4}), 70)[-25:] if t.fidelity == 9]
+    assert np.mean([measure(t)["a"] < 0.45 for t in late]) > 0.8
+
+
+def test_cheap_configurations_are_preferred_where_seconds_count():
+    def finish(trial: Trial) -> Result:
+        cost = 1 + 20 * float(trial.config["x0"])
+        return result(trial, seconds=cost * trial.fidelity, energy_j=cost * trial.fidelity, n_epochs=trial.fidelity)
+
+    spent = {}
+    for cost in ("epochs", "seconds", "energy"):
+        late = drive(make(cost=cost), 70, finish)[-30:]
+        spent[cost] = np.mean([t.config["x0"] for t in late])
+    assert spent["seconds"] < spent["epochs"]
+    assert spent["energy"] == spent["seconds"]
+
+
+def test_intervals_of_values_are_taken_as_noise():
+    provenance = {"a": Provenance("timer", "measured", "process", "cpu", ci95=0.3)}
+    certain = drive(make(), 40)
+    uncertain = drive(make(), 40, lambda trial: result(trial, provenance=provenance))
+    assert certain[:29] == uncertain[:29]
+    assert certain != uncertain
+
+
+def test_many_workers_get_different_configurations():
+    optimizer = make()
+    for trial in drive(optimizer, 40):
+        assert trial.fidelity in FIDELITY.rungs()
+    trials = [optimizer.ask() for _ in range(16)]
+    assert len({t.key for t in trials}) == 16
+    # A configuration in flight is not proposed again before it is told.
+    positions = np.stack([point(t) for t in trials])
+    distances = np.abs(positions[:, None] - positions[None]).sum(axis=2)[np.triu_indices(16, 1)]
+    assert np.median(distances) > 0.05
+
+
+def test_a_hundred_workers_before_anything_is_told():
+    optimizer = make()
+    trials = [optimizer.ask() for _ in range(100)]
+    assert len({t.key for t in trials}) == 100
+    for trial in trials:
+        optimizer.tell(result(trial))
+    assert optimizer.ask() is not None
+
+
+def test_a_thousand_trials_are_recalled_in_a_second_and_nothing_is_fitted(monkeypatch):
+    monkeypatch.setattr(_fits, "fit_all", lambda *_: pytest.fail("fitted"))
+    optimizer, generator = make(), np.random.default_rng(0)
+    began = time.process_time()
+    for number in range(1000):
+        config = {f"x{i}": float(value) for i, value in enumerate(generator.random(4))}
+        trial = Trial(number, config, int(generator.choice(FIDELITY.rungs())), 0)
+        optimizer.recall(trial)
+        optimizer.tell(result(trial))
+    assert time.process_time() - began < 1.0
+
+
+def test_the_fit_in_use_depends_on_the_number_of_results_only():
+    assert schedule(5) == (0, 0)
+    assert schedule(6) == (6, 6)
+    for n in range(6, 3000):
+        used, begun = schedule(n)
+        assert used <= begun <= n
+        assert used >= 0.8 * n - 2
+        assert n >= used + int(used * _fits.LAG)
+
+
+def test_a_fit_is_made_once_and_taken_when_due():
+    made: list[int] = []
+
+    def prepare(n: int):
+        def fit() -> int:
+            made.append(n)
+            return n
+
+        return fit
+
+    fits: Fits[int] = Fits(prepare)
+    used = []
+    for n in range(6, 200):
+        fits.begin(n)
+        used.append(fits.used(n))
+    assert used == [schedule(n)[0] for n in range(6, 200)]
+    assert len(made) == len(set(made))
+
+
+def test_a_model_that_cannot_be_fitted_leaves_the_search_to_halving(monkeypatch):
+    def fail(*_: object) -> None:
+        raise np.linalg.LinAlgError("singular")
+
+    monkeypatch.setattr("dsnn_hpo.optimizers.bayesian._optimizer.fit_all", fail)
+    trials = drive(make(), 60)
+    assert {t.fidelity for t in trials[29:]} >= {1, 3}
+
+
+def test_scales_squash_the_bad_tail_only():
+    losses = np.asarray([1.0, 2.0, 3.0, 4.0, 5.0, 1e9])
+    scaled = Scale.of(losses).apply(losses)
+    assert (np.diff(scaled) > 0).all()
+    assert scaled[-1] < 30
+    assert Scale.of(np.full(4, 7.0)).apply(np.full(4, 7.0)).tolist() == [0.0] * 4
+
+
+def test_bias_is_one_at_the_lowest_fidelity_and_none_at_the_full_one():
+    bias = bias_of([1, 3, 9], 1, 9)
+    assert bias[0] == 1
+    assert bias[2] == 0
+    assert 0 < bias[1] < bias[0]
+    assert bias_of([5, 5], 5, 5).tolist() == [0.0, 0.0]
+
+
+def test_rows_to_learn_from_hold_the_fronts():
+    generator = np.random.default_rng(0)
+    losses = generator.random((2000, 2))
+    losses[1234] = -1.0
+    bias = generator.choice([0.0, 0.4, 1.0], size=2000)
+    chosen = chosen_rows(losses, bias, 300, seed=0)
+    assert len(chosen) == 300
+    assert 1234 in chosen
+    assert (np.diff(chosen) > 0).all()
+    assert (bias[chosen] == 0).mean() > 0.5
