@@ -18,7 +18,7 @@ class Labels:
     Args:
         trials: what is known.
         space: of the configurations.
-        n: how many completed trials are known; by default all.
+        n: if given, what was known when so many trials had completed.
 
     Attributes:
         share: of the configurations that did not fail.
@@ -26,8 +26,8 @@ class Labels:
     """
 
     def __init__(self, trials: Trials, space: VectorSpace, n: int | None = None) -> None:
-        n = len(trials.outcomes) if n is None else n
-        failed = dict.fromkeys(index for index, n_before in trials.failures if n_before <= n)
+        # What failed after the n-th result came may be known now, or not yet: it must not matter.
+        failed = dict.fromkeys(index for index, n_before in trials.failures if n is None or n_before < n)
         succeeded = [i for i in dict.fromkeys(o.index for o in trials.outcomes[:n]) if i not in failed]
         self.share = len(succeeded) / max(1, len(succeeded) + len(failed))
         chosen_failed = list(failed)[-MAX_ROWS // 2 :]
