@@ -30,7 +30,7 @@ from dsnn_hpo.experiment._retrain import Retraining, to_retrain
 from dsnn_hpo.experiment._snapshot import Snapshots
 from dsnn_hpo.experiment.config import ExperimentConfig, config_of
 from dsnn_hpo.journal import Header, History, Journal, now
-from dsnn_hpo.optimizers import can_be_pickled, make_optimizer
+from dsnn_hpo.optimizers import Budget, can_be_pickled, make_optimizer
 from dsnn_hpo.tracking import MirrorStatus
 
 LIBRARIES = ("dsnn-hpo", "torch", "smac", "ConfigSpace", "optuna", "codecarbon", "mlflow", "numpy", "scikit-learn")
@@ -129,7 +129,12 @@ def _session(
         optimizer, n_known = snapshots.latest(history) if snapshots else (None, 0)
         if optimizer is None:
             optimizer = make_optimizer(
-                config.optimizer, experiment.space, experiment.objectives, config.rungs, config.seed
+                config.optimizer,
+                experiment.space,
+                experiment.objectives,
+                config.rungs,
+                config.seed,
+                Budget(config.budget.trials, config.budget.full_trainings),
             )
         target = Target(experiment.task(folder.path))
         executor = make_executor(config.execution, folder.path)

@@ -15,7 +15,7 @@ from dsnn_hpo.optimizers._config import (
 )
 from dsnn_hpo.optimizers._constraints import check_aims
 from dsnn_hpo.optimizers._plan import Plan, plan
-from dsnn_hpo.optimizers._protocol import Optimizer, RecallingOptimizer
+from dsnn_hpo.optimizers._protocol import Budget, Optimizer, RecallingOptimizer
 from dsnn_hpo.trial import Fidelity, Objective
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AshaConfig",
     "BayesianConfig",
+    "Budget",
     "Optimizer",
     "OptimizerConfig",
     "OptunaConfig",
@@ -55,12 +56,16 @@ def make_optimizer(
     objectives: Sequence[Objective],
     fidelity: Fidelity,
     seed: int,
+    budget: Budget | None = None,
 ) -> Optimizer:
-    """Returns a fresh optimizer of the configured engine, which is imported only now; ``space`` is left untouched."""
+    """Returns a fresh optimizer of the configured engine, which is imported only now; ``space`` is left untouched.
+
+    What begins with a sample of the space takes a smaller one where the budget is small.
+    """
     if isinstance(config, BayesianConfig):
         from dsnn_hpo.optimizers.bayesian import BayesianOptimizer
 
-        return BayesianOptimizer(config, space, objectives, fidelity, seed)
+        return BayesianOptimizer(config, space, objectives, fidelity, seed, budget or Budget())
     if isinstance(config, AshaConfig):
         from dsnn_hpo.optimizers.asha import AshaOptimizer
 

@@ -62,6 +62,10 @@ class BayesianConfig(_Settings):
         description="by objective, the worst value still of interest, e.g. {error: 0.2}: the search spends nothing on "
         "fronts beyond it (default: what most of the first configurations reach)",
     )
+    weights: dict[str, float] = Field(
+        default_factory=dict,
+        description="by objective, how much it matters next to the others, whose weight is 1, e.g. {error: 2}",
+    )
     constraints: tuple[str, ...] = Field(
         default=(), description="what a configuration must keep to be of use, e.g. ['model_size_bytes <= 65536']"
     )

@@ -1,4 +1,4 @@
-"""Outcome constraints: what a configuration must keep to be of use."""
+"""What the user aims at: constraints that a configuration must keep, a reference point, weights of objectives."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 from dsnn_hpo.errors import InputError, one_of
 from dsnn_hpo.optimizers._config import BayesianConfig
@@ -52,12 +55,13 @@ class Constraint:
 
 
 def check_aims(config: BayesianConfig, objectives: Sequence[Objective]) -> None:
-    """Raises InputError where a constraint or the reference names something that is no objective."""
+    """Raises InputError where a constraint, the reference or the weights name something that is no objective."""
     names = [o.name for o in objectives]
     for text in config.constraints:
         if (name := Constraint.parse(text, objectives).output.name) not in names:
             raise InputError(f"constraint {text!r}: no objective {one_of(name, names)}")
     reference_losses(config, objectives)
+    mean_one_weights(config, objectives)
 
 
 def reference_losses(config: BayesianConfig, objectives: Sequence[Objective]) -> dict[int, float]:
@@ -69,3 +73,15 @@ def reference_losses(config: BayesianConfig, objectives: Sequence[Objective]) ->
         if not math.isfinite(value):
             raise InputError(f"reference: {name} must be a finite number, not {value}")
     return {j: o.loss(config.reference[o.name]) for j, o in enumerate(objectives) if o.name in config.reference}
+
+
+def mean_one_weights(config: BayesianConfig, objectives: Sequence[Objective]) -> npt.NDArray[np.float64] | None:
+    """Returns the objectives' weights, 1 in the mean, or None where they are all alike; raises InputError as above."""
+    names = [o.name for o in objectives]
+    for name, weight in config.weights.items():
+        if name not in names:
+            raise InputError(f"weights: no objective {one_of(name, names)}")
+        if not (math.isfinite(weight) and weight > 0):
+            raise InputError(f"weights: {name} must be a number above 0, not {weight}")
+    weights = np.asarray([config.weights.get(name, 1.0) for name in names], dtype=np.float64)
+    return None if (weights == weights[0]).all() else weights / weights.mean()

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace, UniformFloatHyperparameter
 
-from dsnn_hpo.optimizers import BayesianConfig, RecallingOptimizer, make_optimizer
+from dsnn_hpo.optimizers import BayesianConfig, Budget, RecallingOptimizer, make_optimizer
 from dsnn_hpo.optimizers.bayesian import _fits
 from dsnn_hpo.optimizers.bayesian._fits import Fits, schedule
 from dsnn_hpo.optimizers.bayesian._model import Scale, bias_of, chosen_rows
+from dsnn_hpo.optimizers.bayesian._optimizer import default_n_initial
 from dsnn_hpo.trial import Fidelity, Objective, Provenance, Result, Trial, TrialState
 
 OBJECTIVES = (Objective("a", "minimize", "", ""), Objective("b", "minimize", "", ""))
@@ -60,6 +61,24 @@ def test_the_initial_design_is_at_the_lowest_rung_and_two_go_straight_to_the_end
     assert [t.fidelity for t in trials[27:29]] == [9, 9]
 
 
+@pytest.mark.parametrize(
+    ("n_free", "rungs", "budget", "expected"),
+    [
+        (8, (1, 3, 9, 27), Budget(), 56),
+        (20, (1, 3, 9, 27), Budget(), 64),
+        (8, (1, 3, 9), Budget(), 27),
+        (8, (9,), Budget(), 10),
+        (8, (1, 3, 9, 27), Budget(full_trainings=5), 27),
+        (8, (1, 3, 9, 27), Budget(trials=60), 20),
+        (8, (1, 3, 9, 27), Budget(trials=12), 6),
+        (8, (1, 3, 9, 27), Budget(trials=1), 1),
+        (0, (1, 3), Budget(), 7),
+    ],
+)
+def test_the_size_of_the_initial_design(n_free, rungs, budget, expected):
+    assert default_n_initial(n_free, rungs, budget) == expected
+
+
 def test_constraints_are_kept_also_of_what_is_no_objective():
     late = [t for t in drive(make(constraints=("size <= 5", "b <= 1.2")), 70)[-25:] if t.fidelity == 9]
     values = [measure(t) for t in late]
@@ -93,6 +112,15 @@ def test_regions_that_fail_are_left():
 def test_a_reference_keeps_the_search_to_what_is_of_interest():
     late = [t for t in drive(make(reference={"a": 0.4}), 70)[-25:] if t.fidelity == 9]
     assert np.mean([measure(t)["a"] < 0.45 for t in late]) > 0.8
+
+
+def test_weights_turn_the_search_towards_an_objective():
+    means = {}
+    for name in ("a", "b"):
+        late = [t for t in drive(make(weights={name: 4.0}), 70)[-30:] if t.fidelity == 9]
+        means[name] = np.mean([[measure(t)["a"], measure(t)["b"]] for t in late], axis=0)
+    assert means["a"][0] < means["b"][0]
+    assert means["b"][1] < means["a"][1]
 
 
 def test_cheap_configurations_are_preferred_where_seconds_count():

@@ -73,6 +73,8 @@ def test_a_wrong_section_is_refused(written: object, message: str) -> None:
         ({"constraints": ["eror <= 0.2"]}, "no objective 'eror' .did you mean 'error'"),
         ({"reference": {"eror": 0.2}}, "no objective 'eror' .did you mean 'error'"),
         ({"reference": {"error": float("inf")}}, "must be a finite number"),
+        ({"weights": {"eror": 2.0}}, "no objective 'eror' .did you mean 'error'"),
+        ({"weights": {"error": 0.0}}, "must be a number above 0"),
     ],
 )
 def test_a_wrong_aim_is_refused(settings: dict[str, object], message: str) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 from ConfigSpace import ConfigurationSpace
 
 from dsnn_hpo.optimizers._config import BayesianConfig
-from dsnn_hpo.optimizers._constraints import Constraint, reference_losses
+from dsnn_hpo.optimizers._constraints import Constraint, mean_one_weights, reference_losses
 from dsnn_hpo.optimizers._evolution import evolved
 from dsnn_hpo.optimizers._fresh import Fresh
 from dsnn_hpo.optimizers._halving import Ladder
+from dsnn_hpo.optimizers._protocol import Budget
 from dsnn_hpo.optimizers._trials import Trials
 from dsnn_hpo.optimizers._vectors import Floats, VectorSpace
 from dsnn_hpo.optimizers.bayesian._fits import Fits, Fitted, fit_all
@@ -24,6 +25,7 @@ from dsnn_hpo.trial import Fidelity, Objective, Result, Trial
 MAX_INITIAL = 64
 INITIAL_PER_DIMENSION = 7
 INITIAL_COST = 3.0
+INITIAL_SHARE = 0.2
 N_STRAIGHT_TO_FULL = 2
 MIN_RESULTS = 6
 RANDOM_SHARE = 0.05
@@ -45,6 +47,7 @@ class BayesianOptimizer:
         objectives: at least one.
         fidelity: its rungs are the fidelities that are tried.
         seed: fixes the proposals.
+        budget: a small one leaves less for the initial design.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class BayesianOptimizer:
         objectives: Sequence[Objective],
         fidelity: Fidelity,
         seed: int,
+        budget: Budget | None = None,
     ) -> None:
         self._config = config
         self._seed = seed
@@ -62,12 +66,13 @@ class BayesianOptimizer:
         outputs = tuple({o.name: o for o in (*objectives, *(c.output for c in constraints))}.values())
         rungs = fidelity.rungs()
         space_ = VectorSpace(space)
-        n_initial = config.n_initial or default_n_initial(space_.n_free, rungs)
+        n_initial = config.n_initial or default_n_initial(space_.n_free, rungs, budget or Budget())
         self._known = Known(space_, Trials(space_, outputs, seed, self._m), rungs, n_initial, seed)
         self._aim = Aim(
             n_objectives=self._m,
             reference=reference_losses(config, objectives),
             limits={outputs.index(c.output): c.limit for c in constraints},
+            weights=mean_one_weights(config, objectives),
             test_price=config.test_price,
             unit=config.cost,
             continues=config.continues,
@@ -159,10 +164,15 @@ class BayesianOptimizer:
         return partial(fit_all, known.table(n), labels, known.space.groups, self._seed)
 
 
-def default_n_initial(n_free: int, rungs: Sequence[int]) -> int:
+def default_n_initial(n_free: int, rungs: Sequence[int], budget: Budget) -> int:
     """Returns the size of the initial design: 7 a dimension, 64 at most, and not above the cost of 3 full trainings.
 
-    Where a training at the lowest rung costs much, it may be as few as the dimensions and two.
+    Nor above a fifth of the budget, or a third of its trials; but at least the dimensions and two, as long as these are
+    not more than half of the trials.
     """
-    affordable = int(INITIAL_COST * rungs[-1] / rungs[0])
-    return min(INITIAL_PER_DIMENSION * max(1, n_free), MAX_INITIAL, max(n_free + 2, affordable))
+    cost = INITIAL_COST if budget.full_trainings is None else min(INITIAL_COST, INITIAL_SHARE * budget.full_trainings)
+    affordable = int(cost * rungs[-1] / rungs[0])
+    if budget.trials is not None:
+        affordable = min(affordable, budget.trials // 3)
+        n_free = min(n_free, budget.trials // 2 - 2)
+    return max(1, min(INITIAL_PER_DIMENSION * max(1, n_free), MAX_INITIAL, max(n_free + 2, affordable)))

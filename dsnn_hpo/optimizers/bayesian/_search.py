@@ -35,6 +35,7 @@ class Aim:
         n_objectives: how many outputs are objectives.
         reference: by output, the worst loss still of interest; those not given are inferred.
         limits: by output, the highest loss that is acceptable.
+        weights: shape (n_objectives,), how much each matters, 1 in the mean; None for all alike.
         test_price: what a test costs, over what it does cost; above 1 there are fewer of them.
         unit: of cost.
         continues: whether a longer training of a configuration goes on from its last one, and pays the difference only.
@@ -43,6 +44,7 @@ class Aim:
     n_objectives: int
     reference: Mapping[int, float]
     limits: Mapping[int, float]
+    weights: Floats | None
     test_price: float
     unit: Unit
     continues: bool
@@ -120,7 +122,9 @@ class Proposer:
             success = Success(Labels(trials, known.space), known.space.groups, fitted.success)
         # What was not trained to the end, nor is being, is not had yet, however sure the model is of it.
         had = [i for i, index in enumerate(self._index) if trials.configurations[index].last == known.full]
-        self._value = Acquisition(self._model, self._means[had], self._reference(), self._bounds(), success)
+        self._value = Acquisition(
+            self._model, self._means[had], self._reference(), self._bounds(), success, aim.weights
+        )
 
     def propose(self) -> tuple[Floats, int] | None:
         """Returns a row and a fidelity, or None where everything was proposed, or nothing seems worth it."""
