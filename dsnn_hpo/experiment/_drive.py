@@ -205,14 +205,15 @@ def replay(
         n_known: how many events it knows.
 
     Raises:
-        JournalError: the optimizer proposed something else than it did then (another version of a library?).
+        JournalError: the optimizer proposed something else than it did then (another version of a library?), or the
+            trials are none of its search space.
     """
     for event in history.events[n_known:]:
         if should_stop():
             return
         match event:
             case Asked(trial) if isinstance(optimizer, RecallingOptimizer):
-                optimizer.recall(trial)
+                _recall(optimizer, trial)
             case Asked(trial):
                 again = optimizer.ask()
                 if again != trial:
@@ -224,6 +225,15 @@ def replay(
                 optimizer.tell(result)
             case Lost() | Measured() | Mark():
                 pass
+
+
+def _recall(optimizer: RecallingOptimizer, trial: Trial) -> None:
+    try:
+        optimizer.recall(trial)
+    except ValueError as error:
+        raise JournalError(
+            f"trial {trial.id} cannot be recalled, the search space is another than it was: {error}"
+        ) from error
 
 
 def spent(history: History, budget: BudgetConfig) -> float:

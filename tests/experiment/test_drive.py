@@ -288,6 +288,25 @@ def test_replay_refuses_an_optimizer_that_proposes_something_else():
         replay(CountingOptimizer(first=5), History(HEADER, events))
 
 
+class RecallingOptimizer(CountingOptimizer):
+    def ask(self):
+        pytest.fail("asked")
+
+    def recall(self, trial):
+        if trial.config["n"] > 5:
+            raise ValueError("n is too large")
+        self.recalled = trial
+
+
+def test_an_optimizer_that_recalls_is_not_asked():
+    trial = Trial(0, {"n": 3}, 9, seed=0)
+    optimizer = RecallingOptimizer()
+    replay(optimizer, History(HEADER, (Asked(trial, 1.0),)))
+    assert optimizer.recalled == trial
+    with pytest.raises(JournalError, match=r"trial 0 cannot be recalled.*n is too large"):
+        replay(optimizer, History(HEADER, (Asked(Trial(0, {"n": 7}, 9, seed=0), 1.0),)))
+
+
 def test_budget_of_energy_ends_the_run(drive):
     def costly(trial, should_stop):
         return replace(good(trial), energy_j=30.0, measuring_energy_j=6.0)
