@@ -15,7 +15,7 @@ from dsnn_hpo.optimizers.bayesian._success import Labels
 
 T = TypeVar("T")
 
-MAX_ROWS = 240
+MAX_ROWS = 200
 GROWTH = 1.15
 FIRST_SIZE = 6
 LAG = 1 / 20
@@ -43,8 +43,8 @@ def fit_all(table: Table, labels: Labels, groups: Index, seed: int) -> Fitted:
         starts = _gp.Hyperparameters.starts(n_groups)
         if len(coarse) < len(data):
             few = data.rows(coarse)
-            starts = tuple(_gp.fit(few, groups, [start], max_evaluations=60) for start in starts)
-        outputs.append(_gp.fit(data, groups, starts, max_evaluations=30))
+            starts = tuple(_gp.fit(few, groups, [start], max_evaluations=50) for start in starts)
+        outputs.append(_gp.fit(data, groups, starts, max_evaluations=20))
     return Fitted(outputs, labels.fit(groups) if labels.share < 1 else None)
 
 
