@@ -43,6 +43,8 @@ bench: $(BUILT)
 	$(BIN)/python benchmarks/driver.py --growth
 	$(BIN)/python benchmarks/workers.py
 	$(BIN)/python benchmarks/energy.py
+	$(BIN)/python benchmarks/mirror.py
+	$(BIN)/python benchmarks/page.py
 
 # The kernels' tests, which try each instruction set that the processor has, under AddressSanitizer and
 # UndefinedBehaviorSanitizer. What Python leaks at its end is not the kernels'.
