@@ -107,6 +107,10 @@ class Records:
         configuration = self._configurations[key]
         return min((*configuration.asked, *configuration.told))
 
+    def in_flight(self, key: str) -> bool:
+        """Returns whether a trial of a configuration was asked for and not told."""
+        return _in_flight(self._configurations[key])
+
     def advance(self, history: History) -> set[str]:
         """Takes the events that are new and returns the keys of the configurations whose record has changed."""
         changed: set[str] = set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,9 +77,12 @@ class Session:
         self._pending |= records.advance(history)
         try:
             connection = self._connect(history, records)
-            self._write_pending(connection, records, progress)
+            refreshes = final or time.monotonic() >= self._next_refresh
+            # Until then who is in flight waits: of a short trial the run is then written once, and not twice.
+            keys = self._pending if refreshes else {key for key in self._pending if not records.in_flight(key)}
+            self._write(connection, records, keys, progress)
             self._stale = True
-            if final or time.monotonic() >= self._next_refresh:
+            if refreshes:
                 # Its counts grow with every result: a call each that nobody would miss.
                 connection.write(records.parent())
                 self._refresh(connection, history, final)
@@ -123,20 +126,24 @@ class Session:
             self.experiment_id, self.run_id = connection.experiment_id, connection.run_id("")
         return self._connection
 
-    def _write_pending(
-        self, connection: Connection, records: Records, progress: Progress = lambda _done, _of: None
+    def _write(
+        self,
+        connection: Connection,
+        records: Records,
+        keys: Collection[str],
+        progress: Progress = lambda _done, _of: None,
     ) -> None:
-        keys = sorted(self._pending, key=records.first_trial)
-        for number, key in enumerate(keys, start=1):
+        ordered = sorted(keys, key=records.first_trial)
+        for number, key in enumerate(ordered, start=1):
             connection.write(records.child(key))
             self._pending.discard(key)
-            progress(number, len(keys))
+            progress(number, len(ordered))
 
     def _refresh(self, connection: Connection, history: History, final: bool) -> None:
         assert self._records is not None
         started = time.monotonic()
         self._pending |= self._records.take_moved()
-        self._write_pending(connection, self._records)
+        self._write(connection, self._records, self._pending)
         trouble: ModelFolderError | None = None
         try:
             self._show(connection, history, self._records)

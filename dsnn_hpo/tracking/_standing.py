@@ -46,17 +46,21 @@ class Standing:
 
 def standing_of(history: History) -> Standing:
     """Returns where the configurations of a history stand; the knee is that of the report: of a front of three or more."""
-    members = history.front()
     candidates = pareto.latest(history.latest_results(), history.front_fidelity)
+    keys = [candidate.trial.key for candidate in candidates]
     losses = pareto.losses_of(candidates, history.objectives)
     left = np.arange(len(candidates))
     ranks: dict[str, str] = {}
+    front = left[:0]
     for rank in range(1, N_RANKS + 1):
         mask = pareto.non_dominated(losses[left])
-        ranks |= {candidates[i].trial.key: str(rank) for i in left[mask]}
+        front = left[mask] if rank == 1 else front
+        ranks |= {keys[i]: str(rank) for i in left[mask]}
         left = left[~mask]
-    ranks |= {candidates[i].trial.key: BEHIND for i in left}
+    ranks |= {keys[i]: BEHIND for i in left}
     knee = ""
-    if len(members) >= _FEWEST_FOR_KNEE and len(history.objectives) > 1:
-        knee = members[pareto.knee(pareto.losses_of(members, history.objectives))].trial.key
-    return Standing(frozenset(member.trial.key for member in members), ranks, knee)
+    if len(front) >= _FEWEST_FOR_KNEE and len(history.objectives) > 1:
+        # In the order of the report's front, which decides between equals.
+        front = np.array(sorted(front, key=lambda i: (tuple(losses[i]), candidates[i].trial.id)))
+        knee = keys[front[pareto.knee(losses[front])]]
+    return Standing(frozenset(keys[i] for i in front), ranks, knee)

@@ -25,6 +25,11 @@ from tests.experiment.conftest import EXPERIMENT
 
 PATIENCE_S = 120
 
+# Dask times the collector of garbage, and trips over a collection during which it began to (distributed/gc.py).
+pytestmark = pytest.mark.filterwarnings(
+    r"ignore:Exception ignored in. <bound method GCDiagnosis\._gc_callback:pytest.PytestUnraisableExceptionWarning"
+)
+
 
 @pytest.fixture(autouse=True)
 def on_slurm(slurm_cluster, monkeypatch):
