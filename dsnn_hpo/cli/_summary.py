@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from dsnn_hpo.cli._console import console, print_error
+from dsnn_hpo.cli._mlflow import print_links
 from dsnn_hpo.experiment import Outcome, RunFolder, SubmittedRun, resume_line
 from dsnn_hpo.journal import History
 from dsnn_hpo.report import FrontTable, PageFiles, front_table, price_lines
@@ -61,8 +62,7 @@ def print_outcome(outcome: Outcome) -> None:
         )
     print_places(folder)
     if outcome.links is not None:
-        out.print(f"charts:  {outcome.links.charts}", markup=False)
-        out.print(f"page:    {outcome.links.page}", markup=False)
+        print_links(outcome.links)
 
 
 def print_places(folder: RunFolder) -> None:

@@ -123,7 +123,7 @@ def _with_figures(found: _Found, history: History, result: Result) -> ModelFacts
     for part, error in _reported(result).items():
         if error != found.errors[part]:
             figures[f"error in floating point, {part} part"] = f"{error:.6g}"
-    result = next(latest for latest in history.latest_results() if latest.trial.id == result.trial.id)
+    result = history.latest(result)
     for name, value in result.values.items():
         if name != "error":
             unit = OBJECTIVES[name].unit if name in OBJECTIVES else ""

@@ -117,9 +117,10 @@ class History:
 
     def latest_results(self) -> Sequence[Result]:
         """Returns the results, in the order told, with the figures of a later measurement where there was one."""
-        return [self._latest(result) for result in self.results] if self.measured else self.results
+        return [self.latest(result) for result in self.results] if self.measured else self.results
 
-    def _latest(self, result: Result) -> Result:
+    def latest(self, result: Result) -> Result:
+        """Returns a result with the figures of a later measurement, where there was one."""
         again = self.measured.get(result.trial.id)
         if again is None:
             return result

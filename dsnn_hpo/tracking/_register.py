@@ -55,8 +55,7 @@ def register(history: History, target: Target, content: Content, registration: R
         InputError: there is no such finished trial, or no packed model of it.
         TrackingError: the store has no registry, refused, or did not answer.
     """
-    told = history.completed(registration.trial)
-    result = next(latest for latest in history.latest_results() if latest.trial.id == told.trial.id)
+    result = history.latest(history.completed(registration.trial))
     session = Session(target, content)
     # A registry in a database looks logged models up where the environment says, not where it is itself.
     with impatient_mlflow(MLFLOW_TRACKING_URI=target.uri):
