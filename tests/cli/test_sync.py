@@ -14,6 +14,7 @@ import pytest
 
 from dsnn_hpo.experiment import ExperimentConfig, RunFolder, read_run, start, sync_run
 from dsnn_hpo.tracking.mlflow import MlflowClient
+from tests.cli.test_commands import dsnn_hpo
 from tests.tracking.conftest import Store, free_port, serving
 
 EXPERIMENT = """\
@@ -25,11 +26,6 @@ fidelity: {min_epochs: 1, max_epochs: 1}
 optimizer: random
 budget: {trials: 4}
 """
-
-
-def dsnn_hpo(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "dsnn_hpo", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.fixture(scope="module")
