@@ -32,6 +32,8 @@ def print_plan(experiment: Experiment) -> None:
     out.print(f"search space: {len(experiment.space)} hyperparameters: {names}", markup=False)
     out.print(f"objectives: {', '.join(f'{o.goal} {o.name} ({o.unit})' for o in experiment.objectives)}", markup=False)
     out.print(f"kernels: {isa() or 'reference in plain torch'}", markup=False)
+    for note in experiment.warm_start.notes:
+        out.print(f"warm start from {note}", markup=False)
     cap = experiment.space.get("epochs")
     if isinstance(cap, UniformIntegerHyperparameter) and cap.upper < config.fidelity.max_epochs:
         out.print(f"note: the search space's own `epochs` ends every training after {cap.upper} epochs at the latest")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dsnn_hpo.evaluation._evaluate import Target, evaluate
     from dsnn_hpo.evaluation._figures import Figures, check_executor
     from dsnn_hpo.evaluation._inference import deployed
-    from dsnn_hpo.evaluation._modelled import modelled_energy_uj
+    from dsnn_hpo.evaluation._modelled import Shape, counted_figures, modelled_energy_uj
     from dsnn_hpo.evaluation._network import Task, add_import_paths, output_shape
     from dsnn_hpo.evaluation._shipped import model_facts
     from dsnn_hpo.evaluation._trained import TrainedNetwork, trained_network
@@ -24,7 +24,7 @@ _LAZY = {
     **dict.fromkeys(("MeasureAgain", "measure_again"), "_again"),
     **dict.fromkeys(("Figures", "check_executor"), "_figures"),
     **dict.fromkeys(("Target", "evaluate"), "_evaluate"),
-    "modelled_energy_uj": "_modelled",
+    **dict.fromkeys(("Shape", "counted_figures", "modelled_energy_uj"), "_modelled"),
     "deployed": "_inference",
     **dict.fromkeys(("Task", "add_import_paths", "output_shape"), "_network"),
     "model_facts": "_shipped",
@@ -41,12 +41,14 @@ __all__ = [
     "Figures",
     "MeasureAgain",
     "Progress",
+    "Shape",
     "Target",
     "Task",
     "TaskConfig",
     "TrainedNetwork",
     "add_import_paths",
     "check_executor",
+    "counted_figures",
     "deployed",
     "evaluate",
     "measure_again",

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import nn
@@ -38,6 +38,20 @@ class Task:
     import_paths: tuple[str, ...] = ()
 
 
+class NetworkData(Protocol):
+    """What a network must know of the data that it is for."""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Returns the shape of a sample, (C, H, W)."""
+        ...
+
+    @property
+    def n_classes(self) -> int:
+        """Returns the number of classes."""
+        ...
+
+
 def add_import_paths(paths: Iterable[str]) -> None:
     """Lets modules in these folders be imported, after all others: a user's file must not hide a library's."""
     sys.path.extend(path for path in paths if path not in sys.path)
@@ -51,7 +65,7 @@ def output_shape(config: Config, task: Task, data: PreparedData) -> tuple[int, .
         return tuple(network(torch.zeros(2, *data.input_shape)).shape)
 
 
-def build_network(settings: Settings, task: Task, data: PreparedData, seed: int) -> nn.Module:
+def build_network(settings: Settings, task: Task, data: NetworkData, seed: int) -> nn.Module:
     """Returns the untrained, converted network of a configuration; the seed fixes its initial weights."""
     torch.manual_seed(seed)
     network = float_network(settings, task, data)
@@ -72,6 +86,6 @@ def _load_prepared(
     return prepare(load_dataset(name, path, image_size), load_split(split), normalization)
 
 
-def float_network(settings: Settings, task: Task, data: PreparedData) -> nn.Module:
+def float_network(settings: Settings, task: Task, data: NetworkData) -> nn.Module:
     """Returns the untrained float32 network of the configuration's architecture, nothing in it converted."""
     return build_model(task.config.model, data.input_shape, data.n_classes, settings.model_arguments)

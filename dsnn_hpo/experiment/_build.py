@@ -18,9 +18,10 @@ from dsnn_hpo.errors import DsnnHpoError, ExperimentError, InputError, ModelErro
 from dsnn_hpo.evaluation import Task, add_import_paths, check_executor, modelled_energy_uj, output_shape
 from dsnn_hpo.execution import check_execution
 from dsnn_hpo.experiment._folder import RunFolder
+from dsnn_hpo.experiment._warm_start import WarmStart, find_warm_start, load_warm_start
 from dsnn_hpo.experiment.config import ExperimentConfig
 from dsnn_hpo.models import InputShape
-from dsnn_hpo.optimizers import check_optimizer
+from dsnn_hpo.optimizers import BayesianConfig, check_optimizer
 from dsnn_hpo.search_space import ModelFacts, check_fixed, load_search_space, plain
 from dsnn_hpo.tracking import check_uri
 from dsnn_hpo.trial import OBJECTIVES, Config, Objective
@@ -35,6 +36,7 @@ class Experiment:
     dataset: Dataset
     split: Split
     hardware: str
+    warm_start: WarmStart
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -57,16 +59,25 @@ class Experiment:
 
 def build_again(config: ExperimentConfig, folder: RunFolder) -> Experiment:
     """Returns the parts of a run's experiment, from its own copies of the files; raises as ``build``."""
-    return build(config, folder.space, str(folder.hardware) if folder.hardware.exists() else None)
+    names_earlier_runs = isinstance(config.optimizer, BayesianConfig) and config.optimizer.warm_start
+    # Also where they are gone by now, or know more.
+    warm_start = load_warm_start(folder.warm_start) if names_earlier_runs else WarmStart()
+    return build(config, folder.space, str(folder.hardware) if folder.hardware.exists() else None, warm_start)
 
 
-def build(config: ExperimentConfig, space_file: Path | None = None, hardware: str | None = None) -> Experiment:
+def build(
+    config: ExperimentConfig,
+    space_file: Path | None = None,
+    hardware: str | None = None,
+    warm_start: WarmStart | None = None,
+) -> Experiment:
     """Returns the experiment's parts.
 
     Args:
         config: the experiment.
         space_file: the search space to use instead of the one that the experiment names (a run's own copy).
         hardware: likewise, the table of costs.
+        warm_start: likewise, what earlier runs found.
 
     Raises:
         InputError: the data are missing, the space does not fit the network, or anything else that would fail later.
@@ -100,9 +111,11 @@ def build(config: ExperimentConfig, space_file: Path | None = None, hardware: st
     with _at(config, "search_space"):
         space = load_search_space(space_file or config.space_path, facts, config.seed, config.fixed)
         _check_settled_once(config, space)
+    with _at(config, "optimizer"):
+        warm_start = find_warm_start(config, space) if warm_start is None else warm_start
     # Broken kernels stop the run here, not in each trial.
     kernels.isa()
-    experiment = Experiment(config, space, dataset, split, hardware or config.hardware_table)
+    experiment = Experiment(config, space, dataset, split, hardware or config.hardware_table, warm_start)
     default, task = plain(space.get_default_configuration()), experiment.task(config.folder)
     with _at(config, "task.model"):
         data = prepare(dataset, split, config.task.normalization)

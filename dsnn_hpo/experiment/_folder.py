@@ -50,6 +50,11 @@ class RunFolder:
         return self.path / "split.npz"
 
     @property
+    def warm_start(self) -> Path:
+        """Returns the copy of what earlier runs found; there is none if the experiment names no earlier run."""
+        return self.path / "warm_start.jsonl"
+
+    @property
     def snapshot(self) -> Path:
         """Returns the optimizer's state, as it was some events ago."""
         return self.path / "optimizer.pickle"
@@ -82,7 +87,7 @@ class RunFolder:
 
     def _holds_preparation_only(self) -> bool:
         # A driver that was killed before its journal began leaves these; names with a dot were being written.
-        own = {path.name for path in (self._lock, self.experiment, self.space, self.split)}
+        own = {path.name for path in (self._lock, self.experiment, self.space, self.split, self.warm_start)}
         return all(child.name in own or child.name.startswith(".") for child in self.path.iterdir())
 
     def require_run(self) -> None:

@@ -24,13 +24,14 @@ from dsnn_hpo.experiment._build import Experiment, build, build_again
 from dsnn_hpo.experiment._drive import Driver, Observer, check_not_hopeless, replay
 from dsnn_hpo.experiment._folder import RunFolder, default_folder, resume_line
 from dsnn_hpo.experiment._front import FrontMember, front_members
+from dsnn_hpo.experiment._known import known_figures
 from dsnn_hpo.experiment._mirror import Links, default_store, links_on_server, open_run_mirror
 from dsnn_hpo.experiment._remeasure import Remeasurement, contenders
 from dsnn_hpo.experiment._retrain import Retraining, to_retrain
 from dsnn_hpo.experiment._snapshot import Snapshots
 from dsnn_hpo.experiment.config import ExperimentConfig, config_of
 from dsnn_hpo.journal import Header, History, Journal, now
-from dsnn_hpo.optimizers import Budget, can_be_pickled, make_optimizer
+from dsnn_hpo.optimizers import Background, Budget, can_be_pickled, make_optimizer
 from dsnn_hpo.tracking import MirrorStatus
 
 LIBRARIES = ("dsnn-hpo", "torch", "smac", "ConfigSpace", "optuna", "codecarbon", "mlflow", "numpy", "scikit-learn")
@@ -91,6 +92,8 @@ def _begun(experiment: Experiment, folder: RunFolder) -> Iterator[tuple[Journal,
             shutil.copyfile(config.hardware_table, folder.hardware)
         folder.experiment.write_text(config.text, encoding="utf-8")
         experiment.split.save(folder.split)
+        if experiment.warm_start.results:
+            experiment.warm_start.save(folder.warm_start)
         header = _header(experiment, folder)
         with Journal.create(folder.journal, header) as new:
             yield new, header
@@ -123,7 +126,7 @@ def resume(path: str | Path, observers: Sequence[Observer] = ()) -> Outcome:
 def _session(
     experiment: Experiment, folder: RunFolder, opened: Journal, history: History, observers: Sequence[Observer]
 ) -> Outcome:
-    config = experiment.config
+    config, task = experiment.config, experiment.task(folder.path)
     with _stop_signals() as should_stop:
         snapshots = Snapshots(folder, _versions()) if can_be_pickled(config.optimizer) else None
         optimizer, n_known = snapshots.latest(history) if snapshots else (None, 0)
@@ -134,9 +137,13 @@ def _session(
                 experiment.objectives,
                 config.rungs,
                 config.seed,
-                Budget(config.budget.trials, config.budget.full_trainings),
+                Background(
+                    Budget(config.budget.trials, config.budget.full_trainings),
+                    known_figures(experiment.objectives, task, experiment.dataset),
+                    experiment.warm_start.results,
+                ),
             )
-        target = Target(experiment.task(folder.path))
+        target = Target(task)
         executor = make_executor(config.execution, folder.path)
         # Last of all: nothing between here and the `try` below fails and leaves its thread behind.
         mirror = open_run_mirror(config, folder, history.header)
@@ -168,7 +175,10 @@ def _drive_to_the_end(
         # Its workers are processes of their own, and measure themselves.
         return (time.process_time() - began_s) * rated_w_per_core(config.energy)
 
-    driver.mark("resumed" if driver.history.events else "started")
+    if driver.history.events:
+        driver.mark("resumed")
+    else:
+        driver.mark("started", "; ".join(f"warm start from {note}" for note in experiment.warm_start.notes))
     try:
         driver.drive(config.budget, should_stop)
         if not should_stop():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dsnn_hpo.optimizers._background import Background, Budget, KnownFigure
 from dsnn_hpo.optimizers._config import (
     AshaConfig,
     BayesianConfig,
@@ -15,7 +16,7 @@ from dsnn_hpo.optimizers._config import (
 )
 from dsnn_hpo.optimizers._constraints import check_aims
 from dsnn_hpo.optimizers._plan import Plan, plan
-from dsnn_hpo.optimizers._protocol import Budget, Optimizer, RecallingOptimizer
+from dsnn_hpo.optimizers._protocol import Optimizer, RecallingOptimizer
 from dsnn_hpo.trial import Fidelity, Objective
 
 if TYPE_CHECKING:
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AshaConfig",
+    "Background",
     "BayesianConfig",
     "Budget",
+    "KnownFigure",
     "Optimizer",
     "OptimizerConfig",
     "OptunaConfig",
@@ -56,16 +59,16 @@ def make_optimizer(
     objectives: Sequence[Objective],
     fidelity: Fidelity,
     seed: int,
-    budget: Budget | None = None,
+    background: Background | None = None,
 ) -> Optimizer:
     """Returns a fresh optimizer of the configured engine, which is imported only now; ``space`` is left untouched.
 
-    What begins with a sample of the space takes a smaller one where the budget is small.
+    The model-based optimizer makes use of the background, the others know nothing of it.
     """
     if isinstance(config, BayesianConfig):
         from dsnn_hpo.optimizers.bayesian import BayesianOptimizer
 
-        return BayesianOptimizer(config, space, objectives, fidelity, seed, budget or Budget())
+        return BayesianOptimizer(config, space, objectives, fidelity, seed, background)
     if isinstance(config, AshaConfig):
         from dsnn_hpo.optimizers.asha import AshaOptimizer
 

@@ -27,12 +27,14 @@ class SmacConfig(_Settings):
 
 
 class OptunaConfig(_Settings):
-    """Optuna: NSGA-II or multi-objective TPE, every configuration trained for all epochs."""
+    """Optuna: NSGA-II, multi-objective TPE or Gaussian processes, every configuration trained for all epochs."""
 
     name: Literal["optuna"] = "optuna"
-    sampler: Literal["nsga2", "tpe"] = Field(default="nsga2", description="evolution, or a density model")
+    sampler: Literal["nsga2", "tpe", "gp"] = Field(
+        default="nsga2", description="evolution, a density model, or Gaussian processes"
+    )
     population_size: int = Field(strict=True, default=20, ge=2, description="nsga2: configurations in a generation")
-    n_initial: PositiveInt = Field(default=10, description="tpe: random configurations before the model proposes")
+    n_initial: PositiveInt = Field(default=10, description="tpe, gp: random configurations before the model proposes")
 
     @model_validator(mode="after")
     def _refuse_unused(self) -> Self:
@@ -80,6 +82,18 @@ class BayesianConfig(_Settings):
     )
     continues: bool = Field(
         default=True, description="a longer training goes on from the last checkpoint, and costs the difference only"
+    )
+    prior_weight: float = Field(
+        default=10.0,
+        ge=0,
+        le=1e4,
+        description="how much the search space's normal and beta distributions and weighted choices count as beliefs about "
+        "the best configurations: density to the power of this over the number of results; 0: only samples follow them",
+    )
+    warm_start: tuple[str, ...] = Field(
+        default=(),
+        description="folders of earlier runs with the same objectives, relative to the experiment file; what they found "
+        "helps the model, and is no part of this run's front",
     )
 
 

@@ -72,12 +72,41 @@ class Ladder:
     _orders: dict[tuple[int, int], tuple[int, list[int]]] = field(default_factory=dict)
 
     def promotion(self, trials: Trials) -> Promotion | None:
-        """Returns the next promotion, that to the highest rung first; None where no rung has earned one."""
+        """Returns the next promotion, that to the highest rung first; None where no rung has earned one.
+
+        With many trials in flight, rungs are leapt over: by the time that a rung after the other has said who is best,
+        so many workers would have spent what there is on beginnings.
+        """
+        if self._n_leapt_for <= sum(known.n_in_flight for known in trials.configurations):
+            leap = self._leap(trials)
+            if leap is not None:
+                return leap
         for level in range(len(self.rungs) - 2, -1, -1):
             for start in range(min(level + 1, self.n_brackets)):
                 index = self._next_of(trials, start, level)
                 if index is not None:
                     return Promotion(index, self.rungs[level + 1])
+        return None
+
+    @property
+    def _n_leapt_for(self) -> int:
+        """Returns how many trials in flight make rungs worth leaping over: as many as end in one full training."""
+        return int(self.eta ** (len(self.rungs) - 1))
+
+    def _leap(self, trials: Trials) -> Promotion | None:
+        """Returns the farthest leap of two rungs or more that is due: of n results, ``n / eta**k`` may go k rungs up at once.
+
+        It is the best that waits, of those that may be promoted; who has come as far by other ways counts.
+        """
+        known = trials.configurations
+        top = len(self.rungs) - 1
+        for level in range(top - 1):
+            n_here = len(trials.at(self.rungs[level]))
+            for height in range(top - level, 1, -1):
+                target = self.rungs[level + height]
+                n_gone = sum(k.last >= target and k.first <= self.rungs[level] for k in known)
+                if n_gone < n_here // self.eta**height and (found := self._next_of(trials, 0, level)) is not None:
+                    return Promotion(found, target)
         return None
 
     def any_promotion(self, trials: Trials) -> Promotion | None:
@@ -106,20 +135,25 @@ class Ladder:
 
     def _next_of(self, trials: Trials, start: int, level: int) -> int | None:
         """Returns who of a rung, and of the bracket that begins at rung ``start``, may go on."""
+        for i in self._best(trials, start, level):
+            known = trials.configurations[i]
+            if known.last == self.rungs[level] and not known.n_in_flight and not known.has_failed:
+                return i
+        return None
+
+    def _best(self, trials: Trials, start: int, level: int) -> list[int]:
+        """Returns the best of a rung, one in eta, best first."""
         first, fidelity = self.rungs[start], self.rungs[level]
         known = trials.configurations
         here = [(i, o) for i, o in trials.at(fidelity).items() if self.n_brackets == 1 or known[i].first == first]
         n_failed = sum(k.has_failed and k.last == fidelity and k.first == first for k in known)
         n_best = (len(here) + n_failed) // self.eta
         if not n_best:
-            return None
+            return []
         # The order changes with the rung only, which most asks leave alone.
         n_told = sum(o.fidelity == fidelity for o in trials.outcomes)
         key, stamp = (start, level), n_told * 1_000_003 + n_best
         if self._orders.get(key, (-1, []))[0] != stamp:
             order = best_first(np.asarray([o for _, o in here]), n_best)
             self._orders[key] = stamp, [here[i][0] for i in order]
-        for i in self._orders[key][1]:
-            if known[i].last == fidelity and not known[i].n_in_flight and not known[i].has_failed:
-                return i
-        return None
+        return self._orders[key][1]

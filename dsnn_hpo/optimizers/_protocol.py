@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from dsnn_hpo.trial import Config, Result, Trial, config_key
 
 Handle = TypeVar("Handle")
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """How far a search is to go, as far as it is known beforehand: trials, and epochs over those of a full training."""
-
-    trials: int | None = None
-    full_trainings: float | None = None
 
 
 class Optimizer(Protocol):

@@ -85,8 +85,10 @@ class Trials:
         self._seed = seed
         self._n_objectives = n_objectives
         self._index: dict[str, int] = {}
+        self._names: list[str] = []
         self._fingerprints: set[bytes] = set()
         self._in_flight: dict[int, Trial] = {}
+        self._latest: dict[int, tuple[float, ...]] = {}
         self.configurations: list[Known] = []
         self.outcomes: list[Outcome] = []
         self.failures: list[tuple[int, int]] = []
@@ -107,6 +109,7 @@ class Trials:
         index = self._index.get(name)
         if index is None:
             index = self._index[name] = len(self.configurations)
+            self._names.append(name)
             self.configurations.append(Known(self._space.row(trial.config), trial.fidelity, trial.fidelity))
             self._fingerprints.update(fingerprints(self.configurations[index].row[None]))
         known = self.configurations[index]
@@ -130,6 +133,7 @@ class Trials:
         else:
             known.reached = max(known.reached, trial.fidelity)
             self.outcomes.append(outcome)
+            self._latest[index] = outcome.losses
 
     def in_flight(self) -> list[tuple[int, int]]:
         """Returns (configuration, fidelity) of the trials in flight, in order of asking."""
@@ -161,6 +165,15 @@ class Trials:
     def at(self, fidelity: int) -> Mapping[int, tuple[float, ...]]:
         """Returns the objectives' latest losses of each configuration that completed this fidelity."""
         return {o.index: o.losses[: self._n_objectives] for o in self.outcomes if o.fidelity == fidelity}
+
+    def name_of(self, index: int) -> str:
+        """Returns the ``identity`` of a configuration."""
+        return self._names[index]
+
+    def latest(self, index: Sequence[int] | Index) -> Floats:
+        """Returns the losses of all outputs that configurations had last, shape (n, n_outputs), NaN for those without."""
+        none = (np.nan,) * len(self._outputs)
+        return np.asarray([self._latest.get(int(i), none) for i in index], dtype=np.float64).reshape(-1, len(none))
 
     def _outcome(self, result: Result) -> Outcome:
         missing = [o.name for o in self._outputs if o.name not in result.values]

@@ -14,9 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from ConfigSpace import Configuration, ConfigurationSpace
 from ConfigSpace.hyperparameters import (
+    BetaFloatHyperparameter,
+    BetaIntegerHyperparameter,
     CategoricalHyperparameter,
     Constant,
     Hyperparameter,
+    NormalFloatHyperparameter,
+    NormalIntegerHyperparameter,
     NumericalHyperparameter,
     OrdinalHyperparameter,
 )
@@ -30,6 +34,8 @@ Mask = npt.NDArray[np.bool_]
 MAX_ENUMERATED = 20_000
 STEP_SIZES = (0.3, 0.1, 0.03, 0.01)
 """Standard deviations of a mutation, in a hyperparameter's range."""
+LEAST_DENSITY = 1e-3
+"""Of a hyperparameter's value: beliefs rule out nothing."""
 
 
 class VectorSpace:
@@ -41,6 +47,7 @@ class VectorSpace:
     Attributes:
         n_free: hyperparameters that are no constants.
         n_columns: of a row.
+        has_prior: whether any hyperparameter has another distribution than the uniform one.
         groups: shape (n_features,), the hyperparameter, counted from 0, that each column of ``features`` is of.
     """
 
@@ -52,6 +59,8 @@ class VectorSpace:
         self.n_columns = len(self._hyperparameters)
         widths = [_width(self._hyperparameters[i]) for i in self._free]
         self.groups: npt.NDArray[np.intp] = np.repeat(np.arange(len(widths)), widths)
+        self._shaped = [i for i in self._free if _has_shape(self._hyperparameters[i])]
+        self.has_prior = bool(self._shaped)
         # Some clauses name hyperparameters that a condition may have switched off.
         self._conditions = [(node.children_indices, node.condition) for node in self._space._dag.minimum_conditions]
         self._clauses = [*self._space._dag.unconditional_forbiddens, *self._space._dag.conditional_forbiddens]
@@ -132,6 +141,20 @@ class VectorSpace:
                 columns.append(np.where(np.isnan(values), 0.5, values / span))
         return np.stack(columns, axis=1) if columns else np.zeros((len(rows), 0))
 
+    def log_prior(self, rows: Floats) -> Floats:
+        """Returns the logarithm of the rows' density over that of a uniform space, shape (n,), where it falls far below that, ``LEAST_DENSITY`` of it.
+
+        What a condition switches off does not count.
+        """
+        total = np.zeros(len(rows))
+        for index in self._shaped:
+            hyperparameter, values = self._hyperparameters[index], rows[:, index]
+            active = np.flatnonzero(~np.isnan(values))
+            density = np.asarray(hyperparameter._vector_dist.pdf_vector(values[active]), dtype=np.float64)
+            size = _n_values(hyperparameter)
+            total[active] += np.log(np.maximum(density * (size if np.isfinite(size) else 1.0), LEAST_DENSITY))
+        return total
+
     def enumerate(self) -> Floats | None:
         """Returns every legal row, or None where there are more than ``MAX_ENUMERATED``, or infinitely many."""
         sizes = [_n_values(self._hyperparameters[i]) for i in self._free]
@@ -173,6 +196,15 @@ def fingerprints(rows: Floats) -> list[bytes]:
 
 def _n_values(hyperparameter: Hyperparameter[Any, Any]) -> float:
     return 1.0 if isinstance(hyperparameter, Constant) else float(hyperparameter.size)
+
+
+def _has_shape(hyperparameter: Hyperparameter[Any, Any]) -> bool:
+    if isinstance(hyperparameter, CategoricalHyperparameter):
+        return len(set(hyperparameter.probabilities)) > 1
+    return isinstance(
+        hyperparameter,
+        NormalFloatHyperparameter | NormalIntegerHyperparameter | BetaFloatHyperparameter | BetaIntegerHyperparameter,
+    )
 
 
 def _is_index(hyperparameter: Hyperparameter[Any, Any]) -> bool:

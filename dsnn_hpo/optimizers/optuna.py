@@ -1,4 +1,4 @@
-"""Optuna through ask and tell: NSGA-II or multi-objective TPE at full fidelity.
+"""Optuna through ask and tell: NSGA-II, multi-objective TPE or Gaussian processes at full fidelity.
 
 Optuna sees one flat space in which every hyperparameter is always there; what a condition switches off is dropped from
 the proposal afterwards. Proposals that are forbidden or known already are told as failed and drawn again.
@@ -17,13 +17,13 @@ from ConfigSpace.exceptions import ForbiddenValueError
 from ConfigSpace.hyperparameters import (
     CategoricalHyperparameter,
     Constant,
+    FloatHyperparameter,
     Hyperparameter,
+    IntegerHyperparameter,
     OrdinalHyperparameter,
-    UniformFloatHyperparameter,
-    UniformIntegerHyperparameter,
 )
 from ConfigSpace.util import deactivate_inactive_hyperparameters
-from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.trial import TrialState as OptunaState
 
 from dsnn_hpo.errors import SearchSpaceError
@@ -120,16 +120,21 @@ class OptunaOptimizer:
 def _sampler(config: OptunaConfig, seed: int) -> BaseSampler:
     if config.sampler == "nsga2":
         return NSGAIISampler(population_size=config.population_size, seed=seed % 2**32)
+    if config.sampler == "gp":
+        return GPSampler(n_startup_trials=config.n_initial, seed=seed % 2**32)
     return TPESampler(n_startup_trials=config.n_initial, multivariate=True, seed=seed % 2**32)
 
 
 def suggest(trial: optuna.trial.Trial, hyperparameter: Hyperparameter[Any, Any]) -> object:
-    """Returns Optuna's value of a hyperparameter; an ordinal one is its rank to Optuna, a constant none of its."""
+    """Returns Optuna's value of a hyperparameter; an ordinal one is its rank to Optuna, a constant none of its.
+
+    Optuna knows no priors: normal and beta ranges are uniform to it.
+    """
     name = hyperparameter.name
     match hyperparameter:
-        case UniformFloatHyperparameter(lower=lower, upper=upper, log=log):
+        case FloatHyperparameter(lower=lower, upper=upper, log=log):
             return trial.suggest_float(name, float(lower), float(upper), log=log)
-        case UniformIntegerHyperparameter(lower=lower, upper=upper, log=log):
+        case IntegerHyperparameter(lower=lower, upper=upper, log=log):
             return trial.suggest_int(name, int(lower), int(upper), log=log)
         case CategoricalHyperparameter(choices=choices):
             return trial.suggest_categorical(name, [_plain(choice) for choice in choices])

@@ -22,6 +22,10 @@ _TYPES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = MappingProxyType
     {
         "uniform_float": (("lower", "upper"), ("default_value", "log")),
         "uniform_int": (("lower", "upper"), ("default_value", "log")),
+        "normal_float": (("lower", "upper", "mu", "sigma"), ("default_value", "log")),
+        "normal_int": (("lower", "upper", "mu", "sigma"), ("default_value", "log")),
+        "beta_float": (("lower", "upper", "alpha", "beta"), ("default_value", "log")),
+        "beta_int": (("lower", "upper", "alpha", "beta"), ("default_value", "log")),
         "categorical": (("choices",), ("default_value", "weights")),
         "ordinal": (("sequence",), ("default_value",)),
         "constant": (("value",), ()),
@@ -75,8 +79,9 @@ def hyperparameter(item: Item, known: Hyperparameter, place: Place) -> None:
     required, optional = _TYPES[type_]
     keys(item, ("name", "type", *required), (*optional, "meta"), place)
     _meta(item.get("meta"), place)
-    if type_.startswith("uniform"):
+    if is_range(item):
         _range(item, known, place)
+        _shape(item, place)
     elif type_ == "constant":
         _legal(item["value"], known, "value", place)
     else:
@@ -94,17 +99,46 @@ def _meta(meta: object, place: Place) -> None:
         place.fail(f"meta: upper must be {one_of(meta['upper'], ['n_convolutions'])}")
 
 
+def is_range(item: Item) -> bool:
+    """Returns whether an item describes numbers between two bounds, uniform or not."""
+    return bool(item["type"].endswith(("_float", "_int")))
+
+
+def is_range_of_integers(item: Item) -> bool:
+    """Returns whether these are whole numbers."""
+    return bool(item["type"].endswith("_int"))
+
+
+def _shape(item: Item, place: Place) -> None:
+    """Raises SearchSpaceError if the parameters of a normal or beta distribution are none."""
+    lower, upper = item["lower"], item["upper"]
+    for key in ("mu", "sigma", "alpha", "beta"):
+        value = item.get(key, 1)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            place.fail(f"{key} must be a number, not {short(value)}")
+    if "mu" in item and not lower <= item["mu"] <= upper:
+        place.fail(f"mu {item['mu']!r} is not between lower {lower!r} and upper {upper!r}")
+    # Of logarithms, ConfigSpace takes the deviation as a factor.
+    if "sigma" in item and item.get("log") and item["sigma"] <= 1:
+        place.fail(f"on a log scale sigma is the factor of one deviation, above 1, not {item['sigma']!r}")
+    if "sigma" in item and item["sigma"] <= 0:
+        place.fail(f"sigma must be above 0, not {item['sigma']!r}")
+    for key in ("alpha", "beta"):
+        if item.get(key, 1) < 1:
+            place.fail(f"{key} must be 1 or more, not {item[key]!r}")
+
+
 def _range(item: Item, known: Hyperparameter, place: Place) -> None:
-    kind = item["type"].removeprefix("uniform_")
+    distribution, _, kind = item["type"].rpartition("_")
     if not known.is_numeric:
         allowed = ", ".join(known.choices) or known.kind
         place.fail(f"is not a number, so it has no range; use type categorical (allowed: {allowed})")
     if known.kind == "int" and kind == "float":
-        place.fail("takes whole numbers; use type uniform_int")
+        place.fail(f"takes whole numbers; use type {distribution}_int")
     for bound in ("lower", "upper"):
         _legal(item[bound], known, bound, place)
         if kind == "int" and not isinstance(item[bound], int):
-            place.fail(f"{bound} {item[bound]!r} is not a whole number, as type uniform_int wants it")
+            place.fail(f"{bound} {item[bound]!r} is not a whole number, as type {item['type']} wants it")
     lower, upper, default = item["lower"], item["upper"], item.get("default_value")
     if lower == upper:
         place.fail(f"lower and upper are both {lower!r}; use type constant")

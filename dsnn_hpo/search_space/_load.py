@@ -11,7 +11,16 @@ import numpy as np
 from ConfigSpace import Configuration, ConfigurationSpace
 
 from dsnn_hpo.errors import SearchSpaceError, one_of
-from dsnn_hpo.search_space._check import FILE_KEYS, Item, Place, hyperparameter, keys, mapping, sequence
+from dsnn_hpo.search_space._check import (
+    FILE_KEYS,
+    Item,
+    Place,
+    hyperparameter,
+    is_range_of_integers,
+    keys,
+    mapping,
+    sequence,
+)
 from dsnn_hpo.search_space._clauses import Kind, children, names_in, without
 from dsnn_hpo.search_space._hyperparameters import HYPERPARAMETERS, Hyperparameter, model_argument
 from dsnn_hpo.search_space._model_bound import (
@@ -141,7 +150,7 @@ def _bound_by_model_(kept: dict[str, Item], model: ModelFacts, file: Path) -> Co
 def _default_depth(item: Item, kept: Mapping[str, Item], counts: Counts) -> Item:
     # The default configuration must be legal: its shift depth fits the network of its own default arguments, which
     # only ConfigSpace knows where the file names none.
-    if item["type"] != "uniform_int":
+    if not is_range_of_integers(item):
         return {}
     arguments = [copy.deepcopy(kept[name]) for name in counts.arguments]
     default = ConfigurationSpace.from_serialized_dict({"hyperparameters": arguments}).get_default_configuration()

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dsnn_hpo.search_space._check import Item, Place
+from dsnn_hpo.search_space._check import Item, Place, is_range, is_range_of_integers
 from dsnn_hpo.trial import Scalar
 
 BOUND = "n_convolutions"
@@ -87,9 +87,9 @@ def count_over_networks(items: Mapping[str, Item], model: ModelFacts, count: Cou
 
 
 def _values(item: Item) -> Sequence[Scalar]:
-    if item["type"] == "uniform_int":
+    if is_range_of_integers(item):
         return range(item["lower"], item["upper"] + 1)
-    if item["type"] == "uniform_float":
+    if is_range(item):
         return []
     return list(item.get("choices") or item.get("sequence") or [item["value"]])
 
@@ -115,10 +115,10 @@ def bound_shift_depth(item: Item, counts: Counts, model: ModelFacts, place: Plac
     is_bound_by_model = (item.get("meta") or {}).get("upper") == BOUND
     if counts.largest == 0 and is_bound_by_model:
         return None
-    if item["type"] == "uniform_int":
+    if is_range_of_integers(item):
         return _bounded_range(item, counts, model, place) if is_bound_by_model else _checked(item, counts, model, place)
     if is_bound_by_model:
-        place.fail(f"meta: upper: {BOUND} needs type uniform_int, not {item['type']}")
+        place.fail(f"meta: upper: {BOUND} needs a range of whole numbers such as uniform_int, not {item['type']}")
     most = max(int(value) for value in _values(item))
     if most > counts.smallest:
         place.fail(f"{most} is above {counts.smallest}, {_what(model, counts, 'fewest')}")
@@ -154,7 +154,7 @@ def _what(model: ModelFacts, counts: Counts, which: str) -> str:
 
 def forbidden_clauses(item: Item, counts: Counts) -> list[Item]:
     """Returns clauses, in ConfigSpace's format, against a ``shift_depth`` above its own network's convolutions."""
-    if item["type"] != "uniform_int":
+    if not is_range_of_integers(item):
         return []
     clauses: list[Item] = []
     for combination, n_convolutions in counts.by_values.items():

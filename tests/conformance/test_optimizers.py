@@ -46,11 +46,14 @@ ENGINES: Mapping[str, Config] = {
     "smac": SmacConfig(n_initial=4, min_trials=4),
     "optuna-nsga2": OptunaConfig(sampler="nsga2", population_size=4),
     "optuna-tpe": OptunaConfig(sampler="tpe", n_initial=4),
+    # A proposal of its model takes a third of a second: a few of them in each test.
+    "optuna-gp": OptunaConfig(sampler="gp", n_initial=34),
     "random": RandomConfig(),
     "asha": AshaConfig(),
     "asha-brackets": AshaConfig(proposals="random", brackets=3),
     "asha-tpe": AshaConfig(proposals="tpe"),
     "bayesian": BayesianConfig(n_initial=8),
+    "bayesian-aimed": BayesianConfig(n_initial=8, constraints=("latency_ms <= 8",), test_price=2),
 }
 FIDELITY = Fidelity(1, 9, 3)
 ERROR = Objective("error", "minimize", "1", "")

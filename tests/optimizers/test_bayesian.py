@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace, UniformFloatHyperparameter
 
-from dsnn_hpo.optimizers import BayesianConfig, Budget, RecallingOptimizer, make_optimizer
+from dsnn_hpo.optimizers import Background, BayesianConfig, Budget, RecallingOptimizer, make_optimizer
+from dsnn_hpo.optimizers._trials import Trials
+from dsnn_hpo.optimizers._vectors import VectorSpace
 from dsnn_hpo.optimizers.bayesian import _fits
-from dsnn_hpo.optimizers.bayesian._fits import Fits, schedule
-from dsnn_hpo.optimizers.bayesian._model import Scale, bias_of, chosen_rows
+from dsnn_hpo.optimizers.bayesian._fits import Fits, fit_all, schedule
+from dsnn_hpo.optimizers.bayesian._model import Scale, Table, bias_of, chosen_rows
 from dsnn_hpo.optimizers.bayesian._optimizer import default_n_initial
+from dsnn_hpo.optimizers.bayesian._success import Labels
 from dsnn_hpo.trial import Fidelity, Objective, Provenance, Result, Trial, TrialState
 
 OBJECTIVES = (Objective("a", "minimize", "", ""), Objective("b", "minimize", "", ""))
@@ -241,3 +244,75 @@ def test_rows_to_learn_from_hold_the_fronts():
     assert 1234 in chosen
     assert (np.diff(chosen) > 0).all()
     assert (bias[chosen] == 0).mean() > 0.5
+
+
+def size_of(config) -> float:
+    return 10 * float(config["x0"] + config["x1"])
+
+
+def test_no_configuration_is_trained_that_is_known_to_break_a_constraint():
+    optimizer = make_optimizer(
+        BayesianConfig(constraints=("size <= 8",), evaluate_default=False),
+        space_of(),
+        OBJECTIVES,
+        FIDELITY,
+        0,
+        Background(known={"size": size_of}),
+    )
+    trials = drive(optimizer, 60)
+    assert all(size_of(t.config) <= 8 for t in trials)
+
+
+def test_known_figures_are_looked_up_for_a_few_and_once():
+    seen: list[tuple[float, ...]] = []
+
+    def known(config) -> float:
+        seen.append(tuple(config.values()))
+        return measure_exactly(config)
+
+    def measure_exactly(config) -> float:
+        return float(config["x0"])
+
+    def finish(trial: Trial) -> Result:
+        return Result(trial, TrialState.COMPLETED, {**measure(trial), "a": measure_exactly(trial.config)})
+
+    optimizer = make_optimizer(
+        BayesianConfig(n_initial=8), space_of(), OBJECTIVES, FIDELITY, 0, Background(known={"a": known})
+    )
+    trials = drive(optimizer, 40, finish)
+    assert len(seen) == len(set(seen)) <= 8 * len(trials)
+    assert seen
+
+
+def test_where_nothing_is_known_to_keep_the_constraints_the_search_goes_on_towards_them():
+    background = Background(known={"size": size_of})
+    settings = BayesianConfig(constraints=("size <= 0.01",), n_initial=8)
+    optimizer = make_optimizer(settings, space_of(), OBJECTIVES, FIDELITY, 0, background)
+    late = drive(optimizer, 50)[-10:]
+    assert np.median([size_of(t.config) for t in late]) < 3
+
+
+def test_an_unknown_figure_of_one_configuration_is_predicted():
+    background = Background(known={"size": lambda config: size_of(config) if config["x0"] > 0.5 else None})
+    settings = BayesianConfig(constraints=("size <= 5",), n_initial=8)
+    optimizer = make_optimizer(settings, space_of(), OBJECTIVES, FIDELITY, 0, background)
+    assert len(drive(optimizer, 40)) == 40
+
+
+@pytest.mark.parametrize(("n_outputs", "n_rows"), [(1, 200), (2, 200), (3, 174), (4, 158)])
+def test_more_objectives_are_fitted_to_fewer_rows(monkeypatch, n_outputs, n_rows):
+    generator = np.random.default_rng(0)
+    space = VectorSpace(space_of())
+    zeros = np.zeros((300, n_outputs))
+    table = Table(generator.random((300, 4)), np.zeros(300), generator.random((300, n_outputs)), zeros, np.zeros(300))
+    sizes = []
+
+    def fit(data, groups, starts, max_evaluations):
+        sizes.append((len(data), len(starts)))
+        return starts[0]
+
+    monkeypatch.setattr("dsnn_hpo.optimizers.bayesian._gp.fit", fit)
+    fit_all(table, Labels(Trials(space, OBJECTIVES, 0), space), space.groups, 0)
+    # Two fits to a third of the rows, then one to all.
+    assert sizes[:3] == [(n_rows // 3, 1), (n_rows // 3, 1), (n_rows, 1)]
+    assert [size for size, _ in sizes].count(n_rows) == n_outputs

@@ -34,6 +34,11 @@ ADAPTER: TypeAdapter[OptimizerConfig] = TypeAdapter(OptimizerConfig)
         ),
         ({"name": "asha", "proposals": "tpe", "brackets": 2}, AshaConfig(proposals="tpe", brackets=2)),
         ({"name": "optuna", "sampler": "tpe", "n_initial": 5}, OptunaConfig(sampler="tpe", n_initial=5)),
+        ({"name": "optuna", "sampler": "gp", "n_initial": 5}, OptunaConfig(sampler="gp", n_initial=5)),
+        (
+            {"name": "bayesian", "warm_start": ["runs/a"], "prior_weight": 0},
+            BayesianConfig(warm_start=("runs/a",), prior_weight=0),
+        ),
         (
             {"name": "smac", "min_trials": 9, "evaluate_default": False},
             SmacConfig(min_trials=9, evaluate_default=False),
@@ -53,6 +58,8 @@ def test_a_section_becomes_a_config(written: object, expected: OptimizerConfig) 
         ({"name": "smac", "population_size": 3}, "population_size"),
         ({"name": "optuna", "sampler": "nsga2", "n_initial": 5}, "n_initial has no effect with sampler nsga2"),
         ({"name": "optuna", "sampler": "tpe", "population_size": 5}, "population_size has no effect with sampler tpe"),
+        ({"name": "optuna", "sampler": "gp", "population_size": 5}, "population_size has no effect with sampler gp"),
+        ({"name": "bayesian", "prior_weight": -1}, "greater than or equal to 0"),
         ({"name": "optuna", "population_size": 1}, "greater than or equal to 2"),
         ({"name": "smac", "n_initial": 0}, "greater than 0"),
         ({"sampler": "tpe"}, "name"),

@@ -1,11 +1,16 @@
+from __future__ import annotations
+
+import heapq
+
 import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace, UniformFloatHyperparameter
 
-from dsnn_hpo.optimizers._halving import Ladder, best_first
+from dsnn_hpo.optimizers import AshaConfig, make_optimizer
+from dsnn_hpo.optimizers._halving import Ladder, Promotion, best_first
 from dsnn_hpo.optimizers._trials import Trials
 from dsnn_hpo.optimizers._vectors import VectorSpace
-from dsnn_hpo.trial import Objective, Result, Trial, TrialState
+from dsnn_hpo.trial import Fidelity, Objective, Result, Trial, TrialState
 
 OBJECTIVES = (Objective("a", "minimize", "", ""), Objective("b", "minimize", "", ""))
 
@@ -81,3 +86,48 @@ def test_without_new_configurations_the_best_that_waits_goes_on(trials):
     run(trials, 0.2, 1, 0.3)
     assert ladder.promotion(trials) is None
     assert ladder.any_promotion(trials).index == 1
+
+
+def test_with_many_in_flight_rungs_are_leapt_over(trials):
+    ladder = Ladder((1, 3, 9), eta=3)
+    for n in range(9):
+        run(trials, 0.01 * n, 1, 0.1 * n)
+    assert ladder.promotion(trials) == Promotion(0, 3)
+    for n in range(9):
+        trials.asked(Trial(trials.n_asked, {"x": 0.5 + 0.01 * n}, 1, 0))
+    assert ladder.promotion(trials) == Promotion(0, 9)
+    trials.asked(Trial(trials.n_asked, {"x": 0.0}, 9, 0))
+    # One of nine went to the end; the next goes on a rung at a time.
+    assert ladder.promotion(trials) == Promotion(1, 3)
+
+
+def full_trainings(n_workers: int, cost: float) -> tuple[int, float]:
+    """Returns the trainings to the end that workers begin for a cost in full trainings, and the share of time they work."""
+    space = ConfigurationSpace()
+    space.add(UniformFloatHyperparameter(f"x{i}", 0.0, 1.0) for i in range(4))
+    optimizer = make_optimizer(AshaConfig(), space, OBJECTIVES, Fidelity(1, 27, 3), 0)
+    reached: dict[str, int] = {}
+    queue: list[tuple[float, int, Trial]] = []
+    spent = now = busy = 0.0
+    n_full = 0
+    while True:
+        while len(queue) < n_workers and spent < cost:
+            trial = optimizer.ask()
+            assert trial is not None
+            epochs = (trial.fidelity - reached.get(trial.key, 0)) / 27
+            reached[trial.key] = trial.fidelity
+            spent, busy, n_full = spent + epochs, busy + epochs, n_full + (trial.fidelity == 27)
+            heapq.heappush(queue, (now + epochs, trial.id, trial))
+        if not queue:
+            return n_full, busy / now / n_workers
+        now, _, trial = heapq.heappop(queue)
+        x = float(trial.config["x0"])
+        worse = sum(float(trial.config[f"x{i}"]) for i in (1, 2, 3)) + 1 / trial.fidelity
+        optimizer.tell(Result(trial, TrialState.COMPLETED, {"a": x + worse, "b": 1 - x + worse}))
+
+
+@pytest.mark.parametrize("n_workers", [1, 16, 100])
+def test_any_number_of_workers_trains_some_to_the_end(n_workers):
+    n_full, share = full_trainings(n_workers, 30)
+    assert n_full >= 4
+    assert n_workers > 1 or share > 0.99

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace
 
@@ -239,7 +240,7 @@ FAULTS: list[tuple[list[str], str, str]] = [
     (["{type: constant, value: 1}"], "", "hyperparameter 1: needs a name"),
     ([LR, LR], "", "hyperparameter lr: is described twice"),
     (["{name: lr, type: uniform_flaot, lower: 0.1, upper: 1}"], "", "did you mean 'uniform_float'"),
-    (["{name: lr, type: normal_float, mu: 0.1, sigma: 1}"], "", "hyperparameter lr: unknown type 'normal_float'"),
+    (["{name: lr, type: gamma_float, mu: 0.1, sigma: 1}"], "", "hyperparameter lr: unknown type 'gamma_float'"),
     (["{name: lr, type: [a], lower: 0.1, upper: 1}"], "", "hyperparameter lr: unknown type"),
     (["{name: lr, lower: 0.1, upper: 1}"], "", "unknown type None"),
     (["{name: lr, type: uniform_float, lower: 0.1}"], "", "key 'upper' is missing"),
@@ -361,3 +362,45 @@ def test_huge_ranges_of_a_models_arguments(tmp_path: Path) -> None:
     assert _load(tmp_path, items)["shift_depth"].upper == 19
     with pytest.raises(SearchSpaceError, match="upper: 99999999999999999999 is out of range"):
         _load(tmp_path, [items[1].replace("2000000000", "99999999999999999999")])
+
+
+NORMAL = "{name: lr, type: normal_float, lower: 1e-4, upper: 0.1, mu: 0.003, sigma: 3, log: true}"
+
+
+def test_beliefs_are_distributions_of_the_space(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    bits = "{name: weight_bits, type: beta_int, lower: 2, upper: 6, alpha: 3, beta: 2}"
+    depth = (
+        "{name: shift_depth, type: normal_int, lower: 0, upper: 1000, mu: 12, sigma: 3, meta: {upper: n_convolutions}}"
+    )
+    file.write_text(f"hyperparameters: [{NORMAL}, {bits}, {depth}]\n")
+    space = load_search_space(file, FIXED, 0)
+    assert space["shift_depth"].upper < 1000
+    rates = [float(config["lr"]) for config in _samples(space, 400)]
+    # A deviation of a logarithm is a factor.
+    assert 0.6 < np.mean([0.001 < rate < 0.009 for rate in rates]) < 0.76
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (
+            NORMAL.replace("sigma: 3", "sigma: 0.5"),
+            "on a log scale sigma is the factor of one deviation, above 1, not 0.5",
+        ),
+        (NORMAL.replace("sigma: 3, log: true", "sigma: 0"), "sigma must be above 0, not 0"),
+        (NORMAL.replace("mu: 0.003", "mu: 5"), "mu 5 is not between lower 0.0001 and upper 0.1"),
+        (NORMAL.replace("mu: 0.003", "mu: small"), "mu must be a number, not 'small'"),
+        (NORMAL.replace("mu: 0.003, ", ""), "key 'mu' is missing"),
+        (
+            "{name: weight_bits, type: beta_int, lower: 2, upper: 6, alpha: 0.5, beta: 2}",
+            "alpha must be 1 or more, not 0.5",
+        ),
+        ("{name: weight_bits, type: normal_float, lower: 2, upper: 6, mu: 4, sigma: 1}", "use type normal_int"),
+    ],
+)
+def test_wrong_beliefs_are_refused(tmp_path: Path, item: str, message: str) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(f"hyperparameters: [{item}]\n")
+    with pytest.raises(SearchSpaceError, match=message):
+        load_search_space(file, FIXED, 0)

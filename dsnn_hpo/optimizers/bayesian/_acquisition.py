@@ -35,6 +35,13 @@ class Bounds:
 
 
 TILT = 3.0
+CERTAIN = 1e-12
+"""The variance, scaled, of what is known."""
+
+
+def with_exact(means: Floats, exact: Floats) -> Floats:
+    """Returns predicted means, what is known exactly (not NaN) in place of them."""
+    return np.where(np.isnan(exact), means, exact)
 
 
 class Acquisition:
@@ -74,17 +81,26 @@ class Acquisition:
         is_bounded = len(bounds.outputs) > 0
         self._boxes: Boxes | None = undominated(kept[:, : self._m], reference) if len(kept) or not is_bounded else None
 
-    def __call__(self, features: Floats) -> Floats:
-        """Returns the value of training each configuration to the end, shape (n,)."""
-        return self._of(*self._model.predict(features)) * self._chance(features)
+    def __call__(self, features: Floats, exact: Floats | None = None) -> Floats:
+        """Returns the value of training each configuration to the end, shape (n,).
 
-    def after_tests(self, feature: Floats, bias: Floats, draws: Floats) -> Floats:
+        Args:
+            features: shape (n, d).
+            exact: shape (n, n_outputs), scaled losses that are known, NaN where they are not.
+        """
+        means, variances = self._model.predict(features)
+        if exact is not None:
+            means, variances = with_exact(means, exact), np.where(np.isnan(exact), variances, CERTAIN)
+        return self._of(means, variances) * self._chance(features)
+
+    def after_tests(self, feature: Floats, bias: Floats, draws: Floats, exact: Floats | None = None) -> Floats:
         """Returns the values that one configuration may have after a test, shape (n_levels, n_draws).
 
         Args:
             feature: shape (d,).
             bias: shape (n_levels,), of the fidelities that it could be tested at.
             draws: shape (n_draws, n_outputs), standard normal: how the tests come out.
+            exact: shape (n_outputs,), as above.
         """
         shape = (len(bias), len(draws), draws.shape[1])
         means, variances = np.empty(shape), np.empty(shape)
@@ -93,7 +109,9 @@ class Acquisition:
             tested = np.maximum(np.diagonal(covariance)[1:], 1e-12) + process.noise(bias)
             moves = covariance[0, 1:] / np.sqrt(tested)
             means[:, :, j] = mean[0] + moves[:, None] * draws[:, j]
-            variances[:, :, j] = np.maximum(covariance[0, 0] - moves**2, 1e-12)[:, None]
+            variances[:, :, j] = np.maximum(covariance[0, 0] - moves**2, CERTAIN)[:, None]
+        if exact is not None:
+            means, variances = with_exact(means, exact), np.where(np.isnan(exact), variances, CERTAIN)
         n_outputs = shape[2]
         values = self._of(means.reshape(-1, n_outputs), variances.reshape(-1, n_outputs))
         return np.asarray(values.reshape(shape[:2]) * self._chance(feature[None])[0], dtype=np.float64)

@@ -114,6 +114,13 @@ def fit(
     return best
 
 
+def likeliest(data: Data, groups: npt.NDArray[np.intp], candidates: Sequence[Hyperparameters]) -> Hyperparameters:
+    """Returns the hyperparameters of the highest posterior density."""
+    with_bias = bool((data.bias > 0).any())
+    evaluation = _Evaluation(data, groups, len(candidates[0].lengths_g), with_bias)
+    return min(candidates, key=lambda candidate: evaluation(candidate.vector(with_bias))[0])
+
+
 class _Evaluation:
     """The negative logarithm of the posterior density over the number of rows, and its gradient."""
 

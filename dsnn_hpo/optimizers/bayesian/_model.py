@@ -74,21 +74,34 @@ def chosen_rows(losses: Floats, bias: Floats, limit: int, seed: int) -> Index:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The completed trials as a model sees them: features (n, d), bias (n,), losses and their known variances (n, m)."""
+    """Results as a model sees them: features (n, d), bias (n,), losses and their known variances (n, m).
+
+    ``doubt`` (n,) is a further variance, of scaled losses.
+    """
 
     features: Floats
     bias: Floats
     losses: Floats
     variances: Floats
+    doubt: Floats
 
     def rows(self, index: Index) -> Table:
         """Returns some of it."""
-        return Table(self.features[index], self.bias[index], self.losses[index], self.variances[index])
+        of = self.features, self.bias, self.losses, self.variances, self.doubt
+        return Table(*(array[index] for array in of))
+
+    def joined(self, other: Table | None) -> Table:
+        """Returns the rows of both."""
+        if other is None:
+            return self
+        ours = self.features, self.bias, self.losses, self.variances, self.doubt
+        theirs = other.features, other.bias, other.losses, other.variances, other.doubt
+        return Table(*(np.concatenate(both) for both in zip(ours, theirs, strict=True)))
 
     def data(self, j: int) -> tuple[_gp.Data, Scale]:
         """Returns what a process of output ``j`` learns from, and its scale."""
         scale = Scale.of(self.losses[:, j])
-        noise = np.minimum((np.sqrt(self.variances[:, j]) / scale.width) ** 2, 10.0)
+        noise = np.minimum((np.sqrt(self.variances[:, j]) / scale.width) ** 2, 10.0) + self.doubt
         return _gp.Data(self.features, self.bias, scale.apply(self.losses[:, j]), noise), scale
 
 
@@ -100,6 +113,7 @@ def table_of(trials: Trials, space: VectorSpace, lowest: int, full: int, n: int 
         bias_of([o.fidelity for o in outcomes], lowest, full),
         np.asarray([o.losses for o in outcomes], dtype=np.float64),
         np.asarray([o.variances for o in outcomes], dtype=np.float64),
+        np.zeros(len(outcomes)),
     )
 
 

@@ -8,14 +8,16 @@ from functools import partial
 import numpy as np
 from ConfigSpace import ConfigurationSpace
 
+from dsnn_hpo.optimizers._background import Background, Budget
 from dsnn_hpo.optimizers._config import BayesianConfig
 from dsnn_hpo.optimizers._constraints import Constraint, mean_one_weights, reference_losses
 from dsnn_hpo.optimizers._evolution import evolved
 from dsnn_hpo.optimizers._fresh import Fresh
 from dsnn_hpo.optimizers._halving import Ladder
-from dsnn_hpo.optimizers._protocol import Budget
 from dsnn_hpo.optimizers._trials import Trials
 from dsnn_hpo.optimizers._vectors import Floats, VectorSpace
+from dsnn_hpo.optimizers.bayesian._earlier import Earlier
+from dsnn_hpo.optimizers.bayesian._exact import ExactLosses
 from dsnn_hpo.optimizers.bayesian._fits import Fits, Fitted, fit_all
 from dsnn_hpo.optimizers.bayesian._search import Aim, Known, Proposer
 from dsnn_hpo.optimizers.bayesian._success import Labels
@@ -29,6 +31,7 @@ INITIAL_SHARE = 0.2
 N_STRAIGHT_TO_FULL = 2
 MIN_RESULTS = 6
 RANDOM_SHARE = 0.05
+MAX_LOOKED_UP = 32
 EARLIEST_FIT = 0.7
 """Fits begin when this share of the initial design is told; before, none is used."""
 
@@ -47,7 +50,7 @@ class BayesianOptimizer:
         objectives: at least one.
         fidelity: its rungs are the fidelities that are tried.
         seed: fixes the proposals.
-        budget: a small one leaves less for the initial design.
+        background: what there is before the search.
     """
 
     def __init__(
@@ -57,8 +60,9 @@ class BayesianOptimizer:
         objectives: Sequence[Objective],
         fidelity: Fidelity,
         seed: int,
-        budget: Budget | None = None,
+        background: Background | None = None,
     ) -> None:
+        background = background or Background()
         self._config = config
         self._seed = seed
         self._m = len(objectives)
@@ -66,15 +70,24 @@ class BayesianOptimizer:
         outputs = tuple({o.name: o for o in (*objectives, *(c.output for c in constraints))}.values())
         rungs = fidelity.rungs()
         space_ = VectorSpace(space)
-        n_initial = config.n_initial or default_n_initial(space_.n_free, rungs, budget or Budget())
-        self._known = Known(space_, Trials(space_, outputs, seed, self._m), rungs, n_initial, seed)
+        earlier = Earlier(background.earlier, space_, outputs, rungs, self._m)
+        n_initial = config.n_initial or default_n_initial(space_.n_free, rungs, background.budget)
+        if config.n_initial is None and len(earlier) >= n_initial:
+            # What it is for is known in part.
+            n_initial = min(n_initial, max(space_.n_free + 2, n_initial // 2))
+        limits = {outputs.index(c.output): c.limit for c in constraints}
+        self._exact = ExactLosses(space_, outputs, background.known, limits)
+        self._known = Known(
+            space_, Trials(space_, outputs, seed, self._m), rungs, n_initial, seed, self._exact, earlier
+        )
         self._aim = Aim(
             n_objectives=self._m,
             reference=reference_losses(config, objectives),
-            limits={outputs.index(c.output): c.limit for c in constraints},
+            limits=limits,
             weights=mean_one_weights(config, objectives),
             test_price=config.test_price,
             unit=config.cost,
+            prior_weight=config.prior_weight,
             continues=config.continues,
         )
         self._fresh = Fresh(space_, self._known.trials)
@@ -106,11 +119,12 @@ class BayesianOptimizer:
         if trials.n_asked == 0 and self._config.evaluate_default:
             return self._known.space.row(self._known.space.default), self._known.rungs[0]
         if len(trials.configurations) < self._known.n_initial:
-            row = self._fresh.one(generator)
+            row = self._best_of_earlier_runs()
+            row = self._new(generator) if row is None else row
             if row is not None:
                 return row, self._known.rungs[0]
         proposal = self._first_full(generator)
-        if proposal is None and generator.random() < RANDOM_SHARE and (row := self._fresh.one(generator)) is not None:
+        if proposal is None and generator.random() < RANDOM_SHARE and (row := self._new(generator)) is not None:
             return row, self._known.rungs[0]
         return proposal or self._modelled(generator) or self._unmodelled(generator)
 
@@ -122,6 +136,7 @@ class BayesianOptimizer:
             return None
         waiting = set(trials.waiting(full).tolist())
         here = {i: losses for i, losses in trials.at(self._known.rungs[0]).items() if i in waiting}
+        here = {i: losses for i, losses in here.items() if self._keeps_known_limits(i)} or here
         if not here:
             return None
         losses = np.asarray(list(here.values()))
@@ -129,6 +144,28 @@ class BayesianOptimizer:
         # The knee first: the ends of a front say little about the rest of it.
         chosen = generator.choice(front) if n_full else front[knee(losses[front])]
         return trials.configurations[list(here)[int(chosen)]].row, full
+
+    def _best_of_earlier_runs(self) -> Floats | None:
+        """Returns the best row of earlier runs that is new, for the first half of the initial design."""
+        known = self._known
+        if len(known.trials.configurations) > known.n_initial // 2:
+            return None
+        rows = known.earlier.best[: known.n_initial]
+        new = np.flatnonzero(known.trials.is_new(rows))
+        return rows[new[0]] if len(new) else None
+
+    def _new(self, generator: np.random.Generator) -> Floats | None:
+        """Returns a random row that keeps the limits as far as they are known, if that can be found; None without any."""
+        row = self._fresh.one(generator)
+        for _ in range(MAX_LOOKED_UP if self._exact.bounds_any else 0):
+            if row is None or self._exact.keeps_limits(self._exact.of(row[None]))[0]:
+                break
+            row = self._fresh.one(generator)
+        return row
+
+    def _keeps_known_limits(self, index: int) -> bool:
+        losses = self._exact.only(self._known.trials.latest([index]))
+        return bool(self._exact.keeps_limits(losses)[0])
 
     @property
     def _enough(self) -> int:
@@ -161,7 +198,9 @@ class BayesianOptimizer:
         # What the thread reads is copied here.
         known = self._known
         labels = Labels(known.trials, known.space, n)
-        return partial(fit_all, known.table(n), labels, known.space.groups, self._seed)
+        return partial(
+            fit_all, known.table(n), labels, known.space.groups, self._seed, known.earlier.table(known.trials, n)
+        )
 
 
 def default_n_initial(n_free: int, rungs: Sequence[int], budget: Budget) -> int:

@@ -10,9 +10,11 @@ import numpy.typing as npt
 
 from dsnn_hpo.optimizers._trials import Index, Trials
 from dsnn_hpo.optimizers._vectors import Floats, VectorSpace
-from dsnn_hpo.optimizers.bayesian._acquisition import Acquisition, Bounds, rates_of_tests
+from dsnn_hpo.optimizers.bayesian._acquisition import Acquisition, Bounds, rates_of_tests, with_exact
 from dsnn_hpo.optimizers.bayesian._candidates import found
 from dsnn_hpo.optimizers.bayesian._costs import Costs, Unit
+from dsnn_hpo.optimizers.bayesian._earlier import Earlier
+from dsnn_hpo.optimizers.bayesian._exact import ExactLosses
 from dsnn_hpo.optimizers.bayesian._fits import Fitted
 from dsnn_hpo.optimizers.bayesian._model import Model, Table, bias_of, chosen_rows, table_of
 from dsnn_hpo.optimizers.bayesian._success import Labels, Success
@@ -24,6 +26,8 @@ REFERENCE_QUANTILE = 0.9
 REFERENCE_MARGIN = 0.1
 """In scaled losses; without it a constant objective would leave nothing to gain."""
 N_WEIGHED = 4
+N_LOOKED_UP, MAX_LOOKED_UP = 8, 24
+"""New candidates whose exact losses are looked up, and how many where none keeps its limits: building a network takes up to 40 ms."""
 N_DRAWS = 64
 
 
@@ -38,6 +42,7 @@ class Aim:
         weights: shape (n_objectives,), how much each matters, 1 in the mean; None for all alike.
         test_price: what a test costs, over what it does cost; above 1 there are fewer of them.
         unit: of cost.
+        prior_weight: of the space's own distributions as beliefs about where the best lies.
         continues: whether a longer training of a configuration goes on from its last one, and pays the difference only.
     """
 
@@ -47,6 +52,7 @@ class Aim:
     weights: Floats | None
     test_price: float
     unit: Unit
+    prior_weight: float
     continues: bool
 
 
@@ -60,6 +66,8 @@ class Known:
         rungs: the fidelities to choose from, ascending.
         n_initial: how many configurations were chosen without a model.
         seed: of the optimizer.
+        exact: losses that need no training.
+        earlier: what other runs have found.
     """
 
     space: VectorSpace
@@ -67,6 +75,8 @@ class Known:
     rungs: Sequence[int]
     n_initial: int
     seed: int
+    exact: ExactLosses
+    earlier: Earlier
 
     @property
     def full(self) -> int:
@@ -92,6 +102,8 @@ class _Option:
     reached: int
     value: float
     relative_cost: float
+    exact: Floats
+    belief: float
 
 
 class Proposer:
@@ -112,10 +124,12 @@ class Proposer:
         pending = trials.in_flight()[-MAX_IN_FLIGHT:]
         self._in_flight = [index for index, _ in pending]
         believed = known.features(self._in_flight), known.bias([fidelity for _, fidelity in pending])
-        self._model = Model(table.rows(kept), known.space.groups, fitted.outputs, believed)
+        learnt = table.rows(kept).joined(known.earlier.table(trials))
+        self._model = Model(learnt, known.space.groups, fitted.outputs, believed)
         told = {trials.outcomes[i].index for i in kept}
         self._index: Index = np.asarray(sorted(told | set(self._in_flight)), dtype=np.intp)
         self._means, _ = self._model.predict(known.features(self._index))
+        self._means = with_exact(self._means, self._told_exactly(self._index))
         self._costs = Costs(trials, known.space, aim.unit)
         success = None
         if fitted.success is not None:
@@ -144,22 +158,66 @@ class Proposer:
         second = np.flatnonzero(~best)
         second = second[non_dominated(self._means[second, : self._aim.n_objectives])]
         parents = known.trials.rows(self._index[np.concatenate([np.flatnonzero(best), second])])
-        rows, values = found(known.trials, known.space, parents, self._value, self._generator)
-        options = self._best_of(rows, np.zeros(len(rows), dtype=np.int64), values)
+        rows, values = found(known.trials, known.space, parents, self._worth, self._generator)
+        options = self._best_of_new(rows, values)
         waiting = np.intersect1d(known.trials.waiting(known.full), self._index)
         if len(waiting):
             reached = np.asarray([known.trials.configurations[i].reached for i in waiting])
-            values = self._value(known.features(waiting))
-            options += self._best_of(known.trials.rows(waiting), reached, values)
+            exact = self._told_exactly(waiting)
+            rows = known.trials.rows(waiting)
+            values = self._worth(rows, exact)
+            options += self._best_of(rows, reached, values, exact)
         return options
 
-    def _best_of(self, rows: Floats, reached: npt.NDArray[np.int64], values: Floats) -> list[_Option]:
+    def _best_of_new(self, rows: Floats, values: Floats) -> list[_Option]:
+        """Returns the best of new rows; where some losses are known, those of the most promising in place of predictions.
+
+        Where none of those keeps its limits, the predictions stand: what is learnt of one leads nearer to them.
+        """
+        known = self._known
+        exact = np.full((len(rows), len(self._model.processes)), np.nan)
+        if len(known.exact.columns):
+            rates = values / self._costs.relative(known.space.features(rows))
+            order = np.argsort(-rates, kind="stable")
+            for first in range(0, min(len(rows), MAX_LOOKED_UP), N_LOOKED_UP):
+                chosen = order[first : first + N_LOOKED_UP]
+                losses = known.exact.of(rows[chosen])
+                keeps = known.exact.keeps_limits(losses)
+                if keeps.any():
+                    rows, exact = rows[chosen[keeps]], self._scaled(losses[keeps])
+                    values = self._worth(rows, exact)
+                    break
+        return self._best_of(rows, np.zeros(len(rows), dtype=np.int64), values, exact)
+
+    def _worth(self, rows: Floats, exact: Floats | None = None) -> Floats:
+        """Returns the value of training each row to the end, weighed by what is believed of it."""
+        return self._value(self._known.space.features(rows), exact) * self._belief(rows)
+
+    def _belief(self, rows: Floats) -> Floats:
+        """Returns the density of rows to a power that falls with the results (PiBO, Hvarfner et al. 2022)."""
+        known, weight = self._known, self._aim.prior_weight
+        if not (known.space.has_prior and weight):
+            return np.ones(len(rows))
+        return np.exp(known.space.log_prior(rows) * weight / max(1, len(known.trials.outcomes)))
+
+    def _told_exactly(self, index: Index) -> Floats:
+        """Returns the scaled losses of known configurations that need no training, NaN for all others."""
+        return self._scaled(self._known.exact.only(self._known.trials.latest(index)))
+
+    def _scaled(self, losses: Floats) -> Floats:
+        return np.stack([scale.apply(losses[:, j]) for j, scale in enumerate(self._model.scales)], axis=1)
+
+    def _best_of(self, rows: Floats, reached: npt.NDArray[np.int64], values: Floats, exact: Floats) -> list[_Option]:
         if not len(rows):
             return []
         relative = self._costs.relative(self._known.space.features(rows))
         left = relative * (self._known.full - (reached if self._aim.continues else 0))
         order = np.argsort(-values / left, kind="stable")[:N_WEIGHED]
-        return [_Option(rows[i], int(reached[i]), float(values[i]), float(relative[i])) for i in order]
+        belief = self._belief(rows)
+        return [
+            _Option(rows[i], int(reached[i]), float(values[i]), float(relative[i]), exact[i], float(belief[i]))
+            for i in order
+        ]
 
     def _weighed(self, option: _Option, draws: Floats) -> list[tuple[float, Floats, int]]:
         """Returns (value per cost, row, fidelity) of an option: at full fidelity, and tested at each lower one first."""
@@ -170,7 +228,7 @@ class Proposer:
         levels = [level for level in known.rungs[:-1] if level > option.reached]
         if levels and option.value > 0:
             feature = known.space.features(option.row[None])[0]
-            after = self._value.after_tests(feature, known.bias(levels), draws)
+            after = self._value.after_tests(feature, known.bias(levels), draws, option.exact) * option.belief
             lengths = np.asarray(levels, dtype=np.float64)
             tests = aim.test_price * option.relative_cost * (lengths - begun)
             rests = option.relative_cost * (known.full - lengths * aim.continues)
