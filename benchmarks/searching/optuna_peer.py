@@ -1,0 +1,131 @@
+"""Optuna's samplers at full fidelity, with the settings that its documentation recommends.
+
+NSGA-II with its default population of 50; TPE multivariate (recommended where hyperparameters interact), with the constant liar
+where there are several workers (recommended to spread them); GPSampler for objectives with noise. Pruners, which would make use
+of fidelities, do not exist for several objectives.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import optuna
+from ConfigSpace.exceptions import ForbiddenValueError
+from ConfigSpace.hyperparameters import (
+    CategoricalHyperparameter,
+    OrdinalHyperparameter,
+    UniformFloatHyperparameter,
+    UniformIntegerHyperparameter,
+)
+from ConfigSpace.util import deactivate_inactive_hyperparameters
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
+from optuna.trial import TrialState as OptunaState
+
+from dsnn_hpo.optimizers._protocol import OpenTrials
+from dsnn_hpo.search_space import plain
+from dsnn_hpo.trial import Config, Result, Trial, TrialState
+from searching.problem import Problem
+
+MAX_RETRIES = 1000
+
+
+class OptunaPeer:
+    """Proposes by one of Optuna's samplers; what it proposes twice is trained twice.
+
+    Args:
+        problem: to be searched.
+        seed: fixes the proposals.
+        sampler: "nsga2", "tpe" or "gp".
+        n_workers: how many trainings run at a time.
+    """
+
+    def __init__(self, problem: Problem, seed: int, sampler: str, n_workers: int) -> None:
+        self._problem = problem
+        self._space = copy.deepcopy(problem.space)
+        self._distributions = {name: _distribution(h) for name, h in self._space.items() if _is_free(h)}
+        self._open: OpenTrials[optuna.trial.Trial] = OpenTrials(seed)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            chosen = _sampler(sampler, seed, n_workers)
+        self._study = optuna.create_study(directions=["minimize"] * len(problem.objectives), sampler=chosen)
+        if problem.has_default:
+            defaults = {name: h.default_value for name, h in self._space.items()}
+            defaults.update(self._space.get_default_configuration())
+            self._study.enqueue_trial(
+                {name: _to_optuna(self._space[name], defaults[name]) for name in self._distributions}
+            )
+
+    def ask(self) -> Trial | None:
+        """Returns the next trial, or None where every proposal is forbidden."""
+        for _ in range(MAX_RETRIES):
+            trial = self._study.ask(self._distributions)
+            config = self._config(trial)
+            if config is not None:
+                return self._open.open(config, self._problem.fidelity.max_epochs, trial)
+            self._study.tell(trial, state=OptunaState.FAIL)
+        return None
+
+    def tell(self, result: Result) -> None:
+        """Learns from a result."""
+        trial = self._open.close(result.trial)
+        if result.state is TrialState.FAILED:
+            self._study.tell(trial, state=OptunaState.FAIL)
+        else:
+            self._study.tell(trial, [o.loss(result.values[o.name]) for o in self._problem.objectives])
+
+    def _config(self, trial: optuna.trial.Trial) -> Config | None:
+        """Returns the configuration of a proposal, without what a condition switches off; None where it is forbidden."""
+        values = {name: h.default_value for name, h in self._space.items()}
+        for name, value in trial.params.items():
+            h = self._space[name]
+            values[name] = h.sequence[value] if isinstance(h, OrdinalHyperparameter) else value
+        try:
+            return plain(deactivate_inactive_hyperparameters(values, self._space))
+        except ForbiddenValueError:
+            return None
+
+
+def _sampler(name: str, seed: int, n_workers: int) -> BaseSampler:
+    if name == "nsga2":
+        return NSGAIISampler(seed=seed)
+    if name == "tpe":
+        return TPESampler(multivariate=True, constant_liar=n_workers > 1, seed=seed)
+    return GPSampler(seed=seed)
+
+
+def _is_free(hyperparameter: object) -> bool:
+    return isinstance(
+        hyperparameter,
+        UniformFloatHyperparameter | UniformIntegerHyperparameter | CategoricalHyperparameter | OrdinalHyperparameter,
+    )
+
+
+def _distribution(hyperparameter: object) -> BaseDistribution:
+    match hyperparameter:
+        case UniformFloatHyperparameter(lower=lower, upper=upper, log=log):
+            return FloatDistribution(float(lower), float(upper), log=log)
+        case UniformIntegerHyperparameter(lower=lower, upper=upper, log=log):
+            return IntDistribution(int(lower), int(upper), log=log)
+        case CategoricalHyperparameter(choices=choices):
+            return CategoricalDistribution([_scalar(choice) for choice in choices])
+        case OrdinalHyperparameter(sequence=sequence):
+            return IntDistribution(0, len(sequence) - 1)
+    raise TypeError(f"Optuna cannot search a {type(hyperparameter).__name__}")
+
+
+def _to_optuna(hyperparameter: object, value: object) -> object:
+    if isinstance(hyperparameter, OrdinalHyperparameter):
+        return list(hyperparameter.sequence).index(value)
+    return _scalar(value)
+
+
+def _scalar(value: object) -> bool | int | float | str:
+    return value.item() if hasattr(value, "item") else value  # type: ignore[return-value]
