@@ -239,10 +239,9 @@ def _stepped(
     moves = step * generator.standard_normal(len(values)) * span
     if isinstance(hyperparameter, OrdinalHyperparameter):
         away = np.where(moves < 0, np.minimum(-1.0, np.round(moves)), np.maximum(1.0, np.round(moves)))
-        moved = values + away
-        # What would leave the range turns back: a step changes the value.
-        moved = np.where(moved < 0, values + 1.0, np.where(moved > n_values - 1.0, values - 1.0, moved))
-        return np.asarray(moved, dtype=np.float64)
+        moved = np.clip(values + away, 0.0, n_values - 1.0)
+        # What cannot go further turns back: a step changes the value.
+        return np.asarray(np.where(moved == values, values - np.sign(away), moved), dtype=np.float64)
     # Optima often lie on a bound, so that what would leave the range stays on it.
     moved = np.asarray(np.clip(values + moves, 0.0, 1.0), dtype=np.float64)
     if not np.isfinite(n_values):

@@ -85,3 +85,14 @@ def test_a_finite_space_is_enumerated_once_each():
     assert {tuple(vectors.config(row).values()) for row in rows} == {("a", 1), ("a", 2), ("a", 3), ("b",)}
     assert len(rows) == 4
     assert VectorSpace(SPACE).enumerate() is None
+
+
+@pytest.mark.parametrize("step", [0.1, 1.0, 3.0])
+@pytest.mark.parametrize("n_values", [2, 3, 6])
+def test_a_mutated_ordinal_takes_another_of_its_values(n_values, step):
+    space = ConfigurationSpace()
+    space.add(OrdinalHyperparameter("size", list(range(n_values))))
+    vectors = VectorSpace(space)
+    for place in range(n_values):
+        children = vectors.mutate(np.full((200, 1), float(place)), np.random.default_rng(0), [step])[:, 0]
+        assert set(children) <= set(range(n_values)) - {place}
