@@ -143,6 +143,8 @@ class _Worker:
     def __init__(self, setup: _Setup) -> None:
         self._setup = setup
         self._pool: ProcessPool | None = None
+        self._lock = threading.Lock()
+        self._ending: threading.Thread | None = None
         self._n_oom_kills = 0
 
     def start(self, job: Job, time_limit_s: float | None, done: Done) -> None:
@@ -195,21 +197,24 @@ class _Worker:
 
     def _abandon(self) -> None:
         """Leaves the pool to itself; ending it may take a while, or for ever if its process died in mid-sentence."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            threading.Thread(target=_end_pool, args=(pool,), daemon=True).start()
+        # Closing may come at the same time as the end of a job; a pool can be ended only once.
+        with self._lock:
+            pool, self._pool = self._pool, None
+            if pool is not None:
+                self._ending = threading.Thread(target=_end_pool, args=(pool,), daemon=True)
+                self._ending.start()
 
     def stop(self) -> None:
         """Ends the process at once."""
-        if self._pool is not None:
-            self._pool.stop()
+        pool = self._pool
+        if pool is not None:
+            pool.stop()
 
     def join(self) -> None:
         """Waits until the process is gone, a few seconds at most."""
-        if self._pool is not None:
-            waiting = threading.Thread(target=_end_pool, args=(self._pool,), daemon=True)
-            waiting.start()
-            waiting.join(JOIN_TIMEOUT_S)
+        self._abandon()
+        if self._ending is not None:
+            self._ending.join(JOIN_TIMEOUT_S)
 
 
 def _end_pool(pool: ProcessPool) -> None:
