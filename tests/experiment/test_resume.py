@@ -19,7 +19,6 @@ from dsnn_hpo.experiment.config import BudgetConfig
 from dsnn_hpo.journal import Asked, History, Mark, Told
 from tests.experiment.conftest import EXPERIMENT
 
-N_KILLS = 10
 DEADLINE_S = 240
 
 
@@ -56,7 +55,8 @@ def wait_until(condition, timeout_s: float = 60.0) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_a_run_killed_at_ten_random_moments_ends_like_an_undisturbed_one(experiment_file, tmp_path, cli):
+@pytest.mark.parametrize("n_kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_a_run_killed_at_random_moments_ends_like_an_undisturbed_one(experiment_file, tmp_path, cli, n_kills):
     config = ExperimentConfig.from_file(experiment_file)
     undisturbed = start(config, tmp_path / "undisturbed")
     assert len(undisturbed.history.results) == 18
@@ -64,7 +64,7 @@ def test_a_run_killed_at_ten_random_moments_ends_like_an_undisturbed_one(experim
     folder = tmp_path / "disturbed"
     rng = random.Random(7)
     deadline = time.monotonic() + DEADLINE_S
-    for kill in range(N_KILLS):
+    for kill in range(n_kills):
         command = (
             ("resume", folder) if (folder / "journal.jsonl").exists() else ("run", experiment_file, "--out", folder)
         )
