@@ -39,6 +39,8 @@ _MAKERS: dict[str, Callable[[int], Problem]] = {
     "dtlz2": partial(make_analytic, "dtlz2", "dtlz2", MILD, is_displaced=False),
     "zdt1 displaced": partial(make_analytic, "zdt1 displaced", "zdt1", CROSSING),
     "zdt1 mixed": partial(make_mixed, "zdt1 mixed", "zdt1", FAST),
+    "zdt1 late": partial(make_analytic, "zdt1 late", "zdt1", LATE, is_displaced=False),
+    "dtlz2 crossing": partial(make_analytic, "dtlz2 crossing", "dtlz2", LATE_CROSSING, is_displaced=False),
     "naval": partial(_table, "naval", "naval", "model_size", Curve("power", 0.1, 0.6)),
     "protein": partial(_table, "protein", "protein", "model_size", Curve("power", 0.1, 0.6)),
     # Reporting.
@@ -56,7 +58,7 @@ _MAKERS: dict[str, Callable[[int], Problem]] = {
     "digits": partial(_recorded, "digits"),
 }
 
-TUNING = ("zdt1", "zdt3", "dtlz2", "zdt1 displaced", "zdt1 mixed", "naval", "protein")
+TUNING = ("zdt1", "zdt3", "dtlz2", "zdt1 displaced", "zdt1 mixed", "zdt1 late", "dtlz2 crossing", "naval", "protein")
 REPORTING = tuple(name for name in _MAKERS if name not in TUNING)
 SETS = {"tuning": TUNING, "reporting": REPORTING}
 FIRST_SEEDS = {"tuning": 0, "reporting": 1000}

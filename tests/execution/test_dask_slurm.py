@@ -198,10 +198,9 @@ def test_a_search_ends_as_if_no_worker_job_had_been_cancelled(slurm_cluster, tmp
             last = history.events[-1]
             if isinstance(last, Lost):
                 self.n_left = 0
-            elif isinstance(last, Asked) and history.results and self.n_left:
-                if running := slurm_cluster.running():
-                    self.n_left -= 1
-                    slurm_cluster.command("scancel", *running)
+            elif isinstance(last, Asked) and history.results and self.n_left and (running := slurm_cluster.running()):
+                self.n_left -= 1
+                slurm_cluster.command("scancel", *running)
 
     canceller = Canceller()
     cluster = {"type": "slurm", "interface": "lo", "memory": "900MB", "local_directory": str(tmp_path)}

@@ -108,8 +108,9 @@ def test_regions_that_fail_are_left():
             return Result(trial, TrialState.FAILED, error="out of memory")
         return result(trial)
 
-    late = drive(make(), 90, finish)[-25:]
-    assert np.mean([t.config["x3"] > 0.6 for t in late]) < 0.1
+    late = [trial for seed in range(3) for trial in drive(make(seed=seed), 90, finish)[-25:]]
+    # Of random ones 0.4; where nothing is left to gain elsewhere, some try their luck there.
+    assert np.mean([t.config["x3"] > 0.6 for t in late]) < 0.15
 
 
 def test_a_reference_keeps_the_search_to_what_is_of_interest():

@@ -73,3 +73,42 @@ def test_equal_rows_do_not_break_it():
     same = data.rows(index)
     mean, _ = _gp.Process(same, GROUPS, _gp.fit(same, GROUPS, _gp.Hyperparameters.starts(3))).predict(data.features)
     assert np.isfinite(mean).all()
+
+
+def curves(of_low):
+    """Returns 40 configurations of one hyperparameter at the lowest fidelity, and eight of them at the full one."""
+    x = np.random.default_rng(3).random((40, 1))
+    values = np.sin(6 * x[:, 0])
+    features = np.concatenate([x, x[:8]])
+    bias = np.concatenate([np.ones(40), np.zeros(8)])
+    return _gp.Data(features, bias, np.concatenate([of_low(values), values[:8]]), np.zeros(48)), x[8:], values[8:]
+
+
+@pytest.mark.parametrize("of_low", [lambda v: -0.5 * v, lambda v: 3 * v + 1], ids=["turned round", "stretched"])
+def test_differences_that_a_short_training_shows_otherwise_are_learnt_from_few_long_ones(of_low):
+    data, unseen, truth = curves(of_low)
+    groups = np.zeros(1, dtype=np.intp)
+    found = _gp.fit(data, groups, _gp.Hyperparameters.starts(1))
+    means, _ = _gp.Process(data, groups, found).predict(unseen)
+    assert np.sqrt(np.mean((means - truth) ** 2)) < 0.15
+
+
+def test_a_bias_that_falls_late_is_believed_at_no_short_training():
+    generator = np.random.default_rng(5)
+    x = generator.random((60, 1))
+    truth, h = np.sin(6 * x[:, 0]), np.cos(9 * x[:, 0])
+    # Seen at b = 1, 0.48 and 0.17: the bias of the last is still nine tenths of the first's.
+    bias = np.repeat([1.0, 0.48, 0.17], 20)
+    values = truth + np.repeat([1.0, 0.97, 0.9], 20) * h
+    full = generator.choice(60, 10, replace=False)
+    data = _gp.Data(
+        np.concatenate([x, x[full]]),
+        np.concatenate([bias, np.zeros(10)]),
+        np.concatenate([values, truth[full]]),
+        np.zeros(70),
+    )
+    groups = np.zeros(1, dtype=np.intp)
+    found = _gp.fit(data, groups, _gp.Hyperparameters.starts(1))
+    means, variances = _gp.Process(data, groups, found).predict(x)
+    assert np.mean(np.abs(means - truth) < 3 * np.sqrt(variances) + 0.05) > 0.9
+    assert np.sqrt(np.mean((means - truth) ** 2)) < 0.25

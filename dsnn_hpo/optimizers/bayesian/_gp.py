@@ -1,9 +1,12 @@
 """A Gaussian process over configurations and fidelities, in float64.
 
-The kernel is additive in the fidelity: ``y(x, s) = m + g(x) + b(s) (h(x) + c) + noise``, with ``g`` and ``h``
-Matern-5/2 processes of their own length scales (ARD), so that what is learnt at a low fidelity carries over as far as
-the bias is learnt; ``b`` falls to 0 at full fidelity (the additive kernel of Swersky et al. 2013 and Wu et al. 2020,
-for one bias term). Priors on length scales grow with the dimension (Hvarfner et al. 2024).
+The kernel is additive in the fidelity: ``y(x, s) = m + (1 + r b) g(x) + b (h(x) + c) + b**0.25 (h'(x) + c') + noise``,
+with ``g``, ``h`` and ``h'`` Matern-5/2 processes (ARD, ``h'`` of the length scales of ``h``), so that what is learnt at
+a low fidelity carries over as far as the bias is learnt. ``b(s)`` falls to 0 at full fidelity, soon; its fourth root
+falls late, as the bias of what begins to learn late. With ``r`` a short training shows differences larger or smaller
+than they are in the end, or turned round where curves cross. (The additive kernel of Swersky et al. 2013 and Wu et al.
+2020; ``r`` is the scale of Kennedy and O'Hagan 2000.) Priors on length scales grow with the dimension (Hvarfner et al.
+2024).
 """
 
 from __future__ import annotations
@@ -24,10 +27,14 @@ JITTER = 1e-8
 MEAN_VARIANCE = 1.0
 WAVY_LENGTH = float(np.log(0.4))
 LENGTH_SD = float(np.sqrt(3.0))
-# Logarithms of variances of g, h, c, the noise and the noise that a low fidelity adds: means and deviations.
-VARIANCE_MEANS = np.log([1.0, 0.3, 0.3, 1e-3, 1e-3])
-VARIANCE_SDS = np.asarray([1.0, 1.5, 1.5, 1.5, 1.5])
+LATE_EXPONENT = 0.25
+# Logarithms of variances of g, h, c, the noise, the noise that a low fidelity adds, and the late h and c: means, deviations.
+VARIANCE_MEANS = np.log([1.0, 0.3, 0.3, 1e-3, 1e-3, 0.05, 0.05])
+VARIANCE_SDS = np.asarray([1.0, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5])
+N_VARIANCES = len(VARIANCE_MEANS)
 BOUNDS_LENGTH = (np.log(0.03), np.log(300.0))
+BOUNDS_SCALING = (-3.0, 3.0)
+SCALING_SD = 1.0
 BOUNDS_VARIANCE = (np.log(1e-7), np.log(1e3))
 
 
@@ -57,11 +64,12 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameters:
-    """Of a kernel, as logarithms: length scales of g and h, shape (n_groups,), and five variances (see the module)."""
+    """Of a kernel: logarithms of the length scales of g and h, shape (n_groups,), and of seven variances, and r (see the module)."""
 
     lengths_g: Floats
     lengths_h: Floats
     variances: Floats
+    scaling: float = 0.0
 
     @classmethod
     def starts(cls, n_groups: int) -> tuple[Hyperparameters, ...]:
@@ -71,16 +79,16 @@ class Hyperparameters:
         return cls(smooth, smooth, VARIANCE_MEANS.copy()), cls(wavy, smooth, VARIANCE_MEANS.copy())
 
     def vector(self, with_bias: bool) -> Floats:
-        """Returns the parameters to fit, h and its like only ``with_bias``."""
+        """Returns the parameters to fit, those of the bias only ``with_bias``."""
         if with_bias:
-            return np.concatenate([self.lengths_g, self.lengths_h, self.variances])
+            return np.concatenate([self.lengths_g, self.lengths_h, self.variances, [self.scaling]])
         return np.concatenate([self.lengths_g, self.variances[[0, 3]]])
 
     def updated(self, vector: Floats, with_bias: bool) -> Hyperparameters:
         """Returns these with the fitted ones replaced."""
         n = len(self.lengths_g)
         if with_bias:
-            return Hyperparameters(vector[:n], vector[n : 2 * n], vector[2 * n :])
+            return Hyperparameters(vector[:n], vector[n : 2 * n], vector[2 * n : -1], float(vector[-1]))
         variances = self.variances.copy()
         variances[[0, 3]] = vector[n:]
         return Hyperparameters(vector[:n], self.lengths_h, variances)
@@ -96,11 +104,12 @@ def fit(
     """Returns the hyperparameters of the highest posterior density (MAP) that L-BFGS finds from any of the starts."""
     with_bias = bool((data.bias > 0).any())
     evaluation = _Evaluation(data, groups, len(starts[0].lengths_g), with_bias)
-    n_variances = 5 if with_bias else 2
+    n_variances = N_VARIANCES if with_bias else 2
     best, lowest = starts[0], np.inf
     for start in starts:
         first = start.vector(with_bias)
-        bounds = [BOUNDS_LENGTH] * (len(first) - n_variances) + [BOUNDS_VARIANCE] * n_variances
+        bounds = [BOUNDS_LENGTH] * (len(first) - n_variances - with_bias) + [BOUNDS_VARIANCE] * n_variances
+        bounds += [BOUNDS_SCALING] * with_bias
         found = minimize(
             evaluation,
             first,
@@ -129,7 +138,8 @@ class _Evaluation:
         self._groups = groups
         self._n_groups = n_groups
         self._with_bias = with_bias
-        self._bb = np.outer(data.bias, data.bias)
+        late = data.bias**LATE_EXPONENT
+        self._bb, self._late = np.outer(data.bias, data.bias), np.outer(late, late)
         self._squares = data.features**2
 
     def __call__(self, vector: Floats) -> tuple[float, Floats]:
@@ -139,11 +149,15 @@ class _Evaluation:
         if self._with_bias:
             lengths_h = vector[n_groups : 2 * n_groups]
             kh, dh = _matern(data.features, data.features, lengths_h[self._groups])
-            vg, vh, vc, vn, vb = np.exp(vector[2 * n_groups :])
-            kernel = vg * kg + MEAN_VARIANCE + self._bb * (vh * kh + vc)
+            vg, vh, vc, vn, vb, vhl, vcl = np.exp(vector[2 * n_groups : -1])
+            of_h = vh * self._bb + vhl * self._late
+            factor = 1.0 + vector[-1] * data.bias
+            of_g = vg * np.outer(factor, factor)
+            kernel = of_g * kg + MEAN_VARIANCE + of_h * kh + vc * self._bb + vcl * self._late
         else:
             vg, vn = np.exp(vector[n_groups:])
             vb = 0.0
+            of_g = vg
             kernel = vg * kg + MEAN_VARIANCE
         kernel[np.diag_indices(n)] += vn + vb * data.bias + data.noise + JITTER
         lower, info = lapack.dpotrf(kernel, lower=1, clean=1)
@@ -155,12 +169,14 @@ class _Evaluation:
         inverse += np.tril(inverse, -1).T
         weights = 0.5 * (inverse - np.outer(alpha, alpha))
         diagonal = np.diagonal(weights)
-        gradient = [self._of_lengths(vg * weights * dg, lengths_g)]
+        gradient = [self._of_lengths(of_g * weights * dg, lengths_g)]
         if self._with_bias:
-            weighted = weights * self._bb
-            gradient += [self._of_lengths(vh * weighted * dh, lengths_h)]
-            sums = [vg * (weights * kg).sum(), vh * (weighted * kh).sum(), vc * weighted.sum()]
-            gradient += [np.asarray([*sums, vn * diagonal.sum(), vb * (diagonal @ data.bias)])]
+            weighted, late = weights * self._bb, weights * self._late
+            gradient += [self._of_lengths(weights * of_h * dh, lengths_h)]
+            sums = [(of_g * weights * kg).sum(), vh * (weighted * kh).sum(), vc * weighted.sum()]
+            sums += [vn * diagonal.sum(), vb * (diagonal @ data.bias), vhl * (late * kh).sum(), vcl * late.sum()]
+            sums += [2.0 * vg * (data.bias @ (weights * kg) @ factor)]
+            gradient += [np.asarray(sums)]
         else:
             gradient += [np.asarray([vg * (weights * kg).sum(), vn * diagonal.sum()])]
         prior, of_prior = self._prior(vector)
@@ -176,8 +192,9 @@ class _Evaluation:
     def _prior(self, vector: Floats) -> tuple[float, Floats]:
         n_lengths = self._n_groups * (2 if self._with_bias else 1)
         chosen = slice(None) if self._with_bias else [0, 3]
-        mean = np.concatenate([np.full(n_lengths, _length_mean(self._n_groups)), VARIANCE_MEANS[chosen]])
-        sd = np.concatenate([np.full(n_lengths, LENGTH_SD), VARIANCE_SDS[chosen]])
+        zero, one = ([0.0], [SCALING_SD]) if self._with_bias else ([], [])
+        mean = np.concatenate([np.full(n_lengths, _length_mean(self._n_groups)), VARIANCE_MEANS[chosen], zero])
+        sd = np.concatenate([np.full(n_lengths, LENGTH_SD), VARIANCE_SDS[chosen], one])
         z = (vector - mean) / sd
         # A log-normal density has its mode below the median: exp(mean - sd**2), which is the linear term.
         linear = np.concatenate([np.ones(n_lengths), np.zeros(len(vector) - n_lengths)])
@@ -216,7 +233,10 @@ class Process:
         self._data = data
         self._lengths_g = hyperparameters.lengths_g[groups]
         self._lengths_h = hyperparameters.lengths_h[groups]
-        self._vg, self._vh, self._vc, self._vn, self._vb = (float(v) for v in np.exp(hyperparameters.variances))
+        self._vg, self._vh, self._vc, self._vn, self._vb, self._vhl, self._vcl = map(
+            float, np.exp(hyperparameters.variances)
+        )
+        self._scaling = hyperparameters.scaling
         kernel = self._kernel(data.features, data.bias)
         kernel[np.diag_indices(len(data))] += self._vn + self._vb * data.bias + data.noise
         self._lower = _factor(kernel)
@@ -236,7 +256,9 @@ class Process:
         cross = self._kernel(features, bias)
         prior = np.full(len(features), self.prior_variance)
         if bias is not None:
-            prior += bias**2 * (self._vh + self._vc)
+            prior = self._vg * (1.0 + self._scaling * bias) ** 2 + MEAN_VARIANCE
+            of_h, of_c = self._of_bias(bias, bias)
+            prior += np.diagonal(of_h + of_c)
         solved = solve_triangular(self._lower, cross.T, lower=True, check_finite=False)
         return cross @ self._alpha, np.maximum(prior - (solved**2).sum(axis=0), 1e-12)
 
@@ -245,17 +267,27 @@ class Process:
         k = len(bias)
         features = np.repeat(feature[None], k, axis=0)
         cross = self._kernel(features, bias)
-        prior = self.prior_variance + np.outer(bias, bias) * (self._vh + self._vc)
+        of_h, of_c = self._of_bias(bias, bias)
+        factor = 1.0 + self._scaling * bias
+        prior = self._vg * np.outer(factor, factor) + MEAN_VARIANCE + of_h + of_c
         solved = solve_triangular(self._lower, cross.T, lower=True, check_finite=False)
         return cross @ self._alpha, prior - solved.T @ solved
 
     def _kernel(self, features: Floats, bias: Floats | None) -> Floats:
         data = self._data
-        kernel = self._vg * correlation(features, data.features, self._lengths_g) + MEAN_VARIANCE
+        factor = np.ones(len(features)) if bias is None else 1.0 + self._scaling * bias
+        of_g = self._vg * np.outer(factor, 1.0 + self._scaling * data.bias)
+        kernel = of_g * correlation(features, data.features, self._lengths_g) + MEAN_VARIANCE
         if bias is not None and bias.any() and data.bias.any():
-            with_bias = self._vh * correlation(features, data.features, self._lengths_h) + self._vc
-            kernel += np.outer(bias, data.bias) * with_bias
+            of_h, of_c = self._of_bias(bias, data.bias)
+            kernel += of_h * correlation(features, data.features, self._lengths_h) + of_c
         return np.asarray(kernel, dtype=np.float64)
+
+    def _of_bias(self, one: Floats, other: Floats) -> tuple[Floats, Floats]:
+        """Returns the covariances of h and c between fidelities of these biases, shape (n, k) each."""
+        early = np.outer(one, other)
+        late = early**LATE_EXPONENT
+        return self._vh * early + self._vhl * late, self._vc * early + self._vcl * late
 
 
 def _factor(kernel: Floats) -> Floats:
