@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from dsnn_hpo.optimizers._halving import best_first
+from dsnn_hpo.optimizers._plan import hyperband_brackets
 from dsnn_hpo.optimizers._protocol import OpenTrials
-from dsnn_hpo.pareto import ranks
 from dsnn_hpo.search_space import plain
 from dsnn_hpo.trial import Config, Result, Trial, TrialState
 from searching.problem import Floats, Problem
@@ -19,7 +20,7 @@ from searching.problem import Floats, Problem
 class _Bracket:
     """One of Hyperband's brackets under way: its rungs (n_configs, epochs), and where its configurations are."""
 
-    rungs: list[tuple[int, int]]
+    rungs: Sequence[tuple[int, int]]
     level: int = 0
     waiting: list[Config] = field(default_factory=list)
     n_running: int = 0
@@ -47,6 +48,7 @@ class HyperbandOptimizer:
         self._space = copy.deepcopy(problem.space)
         self._space.seed(seed)
         self._open: OpenTrials[_Handle] = OpenTrials(seed)
+        self._planned = hyperband_brackets(problem.fidelity)
         self._brackets: list[_Bracket] = []
         self._n_opened = 0
 
@@ -75,40 +77,16 @@ class HyperbandOptimizer:
         if bracket.level == len(bracket.rungs) or not told:
             self._brackets.remove(bracket)
             return
-        order = best_first(np.asarray([losses for _, losses in told]))
-        bracket.waiting = [told[i][0] for i in order[: bracket.rungs[bracket.level][0]]]
+        n_promoted = bracket.rungs[bracket.level][0]
+        order = best_first(np.asarray([losses for _, losses in told]), n_promoted)
+        bracket.waiting = [told[i][0] for i in order]
 
     def _opened(self) -> _Bracket:
-        rungs, eta = self._problem.fidelity.rungs(), self._problem.fidelity.eta
-        s_max = len(rungs) - 1
-        s = s_max - self._n_opened % len(rungs)
+        rungs = self._planned[self._n_opened % len(self._planned)]
         self._n_opened += 1
-        n_initial = math.ceil(eta**s * (s_max + 1) / (s + 1))
-        numbers = [max(1, n_initial // eta**stage) for stage in range(s + 1)]
-        bracket = _Bracket(list(zip(numbers, rungs[s_max - s :], strict=True)))
+        bracket, n_initial = _Bracket(rungs), rungs[0][0]
         is_first = self._problem.has_default and self._n_opened == 1
         bracket.waiting = [plain(self._space.get_default_configuration())] if is_first else []
         bracket.waiting += [plain(self._space.sample_configuration()) for _ in range(n_initial - len(bracket.waiting))]
         self._brackets.append(bracket)
         return bracket
-
-
-def best_first(losses: Floats) -> list[int]:
-    """Returns all rows of losses, shape (n, m), front by front, within a front the least crowded first (Deb et al. 2002)."""
-    rank = ranks(losses)
-    order: list[int] = []
-    for layer in range(int(rank.max()) + 1):
-        members = np.flatnonzero(rank == layer)
-        order.extend(members[np.argsort(-_crowding(losses[members]), kind="stable")].tolist())
-    return order
-
-
-def _crowding(losses: Floats) -> Floats:
-    distance = np.zeros(len(losses))
-    for column in losses.T:
-        order = np.argsort(column, kind="stable")
-        width = np.ptp(column)
-        distance[order[[0, -1]]] = np.inf
-        if width > 0 and len(column) > 2:
-            distance[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / width
-    return distance

@@ -34,7 +34,7 @@ def _recorded(name: str, instance: int) -> Problem:  # noqa: ARG001  (there is o
 
 
 _MAKERS: dict[str, Callable[[int], Problem]] = {
-    # Tuning: those of the design study.
+    # Tuning: most are those of the design study.
     "zdt1": partial(make_analytic, "zdt1", "zdt1", MILD, is_displaced=False),
     "zdt3": partial(make_analytic, "zdt3", "zdt3", MILD, is_displaced=False),
     "dtlz2": partial(make_analytic, "dtlz2", "dtlz2", MILD, is_displaced=False),

@@ -41,22 +41,26 @@ def plan(config: OptimizerConfig, fidelity: Fidelity) -> Plan:
 
     For successive halving it is the brackets that it is given, as many as lead to one training at full fidelity. The
     model-based optimizer decides anew each time, and what halving would do stands for it.
-
-    Bracket s of Hyperband starts ``ceil(eta**s (s_max + 1) / (s + 1))`` configurations at ``max_epochs / eta**s`` and
-    promotes one in eta (Li et al. 2018, algorithm 1, with SMAC's rounding up).
     """
     if not isinstance(config, SmacConfig | AshaConfig | BayesianConfig):
         return Plan((((1, fidelity.max_epochs),),))
+    brackets = hyperband_brackets(fidelity)
+    if isinstance(config, SmacConfig):
+        return Plan(brackets)
+    return Plan(brackets[: config.brackets if isinstance(config, AshaConfig) else 1])
+
+
+def hyperband_brackets(fidelity: Fidelity) -> tuple[tuple[Rung, ...], ...]:
+    """Returns the brackets of a round of Hyperband, the longest first.
+
+    Bracket s starts ``ceil(eta**s (s_max + 1) / (s + 1))`` configurations at ``max_epochs / eta**s`` and promotes one in
+    eta (Li et al. 2018, algorithm 1, with SMAC's rounding up).
+    """
     rungs = fidelity.rungs()
     s_max = len(rungs) - 1
-    n_brackets = (
-        s_max + 1
-        if isinstance(config, SmacConfig)
-        else min(config.brackets if isinstance(config, AshaConfig) else 1, s_max + 1)
-    )
     brackets = []
-    for s in range(s_max, s_max - n_brackets, -1):
+    for s in range(s_max, -1, -1):
         n_initial = math.ceil(fidelity.eta**s * (s_max + 1) / (s + 1))
         n_configs = [n_initial // fidelity.eta**stage for stage in range(s + 1)]
         brackets.append(tuple(zip(n_configs, rungs[s_max - s :], strict=True)))
-    return Plan(tuple(brackets))
+    return tuple(brackets)

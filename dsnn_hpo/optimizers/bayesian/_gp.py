@@ -33,9 +33,9 @@ VARIANCE_MEANS = np.log([1.0, 0.3, 0.3, 1e-3, 1e-3, 0.05, 0.05])
 VARIANCE_SDS = np.asarray([1.0, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5])
 N_VARIANCES = len(VARIANCE_MEANS)
 BOUNDS_LENGTH = (np.log(0.03), np.log(300.0))
-BOUNDS_SCALING = (-3.0, 3.0)
-SCALING_SD = 1.0
 BOUNDS_VARIANCE = (np.log(1e-7), np.log(1e3))
+SCALING_SD = 1.0
+BOUNDS_SCALING = (-3.0, 3.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +256,7 @@ class Process:
         cross = self._kernel(features, bias)
         prior = np.full(len(features), self.prior_variance)
         if bias is not None:
-            prior = self._vg * (1.0 + self._scaling * bias) ** 2 + MEAN_VARIANCE
+            prior = self._vg * self._scale(bias) ** 2 + MEAN_VARIANCE
             of_h, of_c = self._of_bias(bias, bias)
             prior += np.diagonal(of_h + of_c)
         solved = solve_triangular(self._lower, cross.T, lower=True, check_finite=False)
@@ -268,20 +268,24 @@ class Process:
         features = np.repeat(feature[None], k, axis=0)
         cross = self._kernel(features, bias)
         of_h, of_c = self._of_bias(bias, bias)
-        factor = 1.0 + self._scaling * bias
-        prior = self._vg * np.outer(factor, factor) + MEAN_VARIANCE + of_h + of_c
+        scale = self._scale(bias)
+        prior = self._vg * np.outer(scale, scale) + MEAN_VARIANCE + of_h + of_c
         solved = solve_triangular(self._lower, cross.T, lower=True, check_finite=False)
         return cross @ self._alpha, prior - solved.T @ solved
 
     def _kernel(self, features: Floats, bias: Floats | None) -> Floats:
         data = self._data
-        factor = np.ones(len(features)) if bias is None else 1.0 + self._scaling * bias
-        of_g = self._vg * np.outer(factor, 1.0 + self._scaling * data.bias)
+        scale = np.ones(len(features)) if bias is None else self._scale(bias)
+        of_g = self._vg * np.outer(scale, self._scale(data.bias))
         kernel = of_g * correlation(features, data.features, self._lengths_g) + MEAN_VARIANCE
         if bias is not None and bias.any() and data.bias.any():
             of_h, of_c = self._of_bias(bias, data.bias)
             kernel += of_h * correlation(features, data.features, self._lengths_h) + of_c
         return np.asarray(kernel, dtype=np.float64)
+
+    def _scale(self, bias: Floats) -> Floats:
+        """Returns how much of g is seen at fidelities of these biases, 1 + r b."""
+        return 1.0 + self._scaling * bias
 
     def _of_bias(self, one: Floats, other: Floats) -> tuple[Floats, Floats]:
         """Returns the covariances of h and c between fidelities of these biases, shape (n, k) each."""
