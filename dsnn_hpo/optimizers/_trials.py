@@ -73,7 +73,8 @@ class Trials:
     Attributes:
         configurations: in order of asking.
         outcomes: the completed trials, in order of telling.
-        failures: of each failed trial its configuration, and how many outcomes were known before.
+        failures: of each failed trial its configuration.
+        ends: of each trial that was told the fidelity, 0 if it failed, in order of telling.
         n_asked: trials.
     """
 
@@ -91,7 +92,8 @@ class Trials:
         self._latest: dict[int, tuple[float, ...]] = {}
         self.configurations: list[Known] = []
         self.outcomes: list[Outcome] = []
-        self.failures: list[tuple[int, int]] = []
+        self.failures: list[int] = []
+        self.ends: list[int] = []
         self.n_asked = 0
 
     def ask(self, row: Floats, fidelity: int) -> Trial:
@@ -129,11 +131,12 @@ class Trials:
         known.n_in_flight -= 1
         if outcome is None:
             known.has_failed = True
-            self.failures.append((index, len(self.outcomes)))
+            self.failures.append(index)
         else:
             known.reached = max(known.reached, trial.fidelity)
             self.outcomes.append(outcome)
             self._latest[index] = outcome.losses
+        self.ends.append(outcome.fidelity if outcome else 0)
 
     def in_flight(self) -> list[tuple[int, int]]:
         """Returns (configuration, fidelity) of the trials in flight, in order of asking."""

@@ -181,14 +181,38 @@ def test_a_thousand_trials_are_recalled_in_a_second_and_nothing_is_fitted(monkey
     assert time.process_time() - began < 1.0
 
 
-def test_the_fit_in_use_depends_on_the_number_of_results_only():
-    assert schedule(5) == (0, 0)
-    assert schedule(6) == (6, 6)
+FULL = 9
+
+
+def ends(n: int):
+    """Returns how n trials ended: each fifth at full fidelity, each seventh not at all, the others short."""
+    number = np.arange(n)
+    return np.where(number % 7 == 6, 0, np.where(number % 5 == 4, FULL, 1))
+
+
+def test_the_fit_in_use_depends_on_what_ended_only():
+    short = np.ones(3000, dtype=np.int64)
+    assert schedule(short[:5], FULL) == (0, 0)
+    assert schedule(short[:6], FULL) == (6, 6)
     for n in range(6, 3000):
-        used, begun = schedule(n)
+        used, begun = schedule(short[:n], FULL)
         assert used <= begun <= n
         assert used >= 0.8 * n - 2
         assert n >= used + int(used * _fits.LAG)
+
+
+def test_a_result_at_full_fidelity_is_a_reason_to_fit_again():
+    short = np.ones(54, dtype=np.int64)
+    assert schedule(short, FULL) == (53, 53)
+    assert schedule(np.append(short, 1), FULL) == (53, 53)
+    assert schedule(np.append(short, FULL), FULL) == (53, 55)
+    assert schedule(np.append(short, [FULL, 1]), FULL) == (55, 55)
+
+
+def test_failures_are_a_reason_to_fit_again_once_there_are_results():
+    assert schedule(np.zeros(50, dtype=np.int64), FULL) == (0, 0)
+    assert schedule(np.repeat([0, 1], [50, 6]), FULL) == (0, 56)
+    assert schedule(np.repeat([1, 0], [20, 20]), FULL)[0] > 33
 
 
 def test_a_fit_is_made_once_and_taken_when_due():
@@ -201,12 +225,12 @@ def test_a_fit_is_made_once_and_taken_when_due():
 
         return fit
 
-    fits: Fits[int] = Fits(prepare)
+    fits: Fits[int] = Fits(prepare, FULL)
     used = []
     for n in range(6, 200):
-        fits.begin(n)
-        used.append(fits.used(n))
-    assert used == [schedule(n)[0] for n in range(6, 200)]
+        fits.begin(ends(n))
+        used.append(fits.used(ends(n)) or 0)
+    assert used == [schedule(ends(n), FULL)[0] for n in range(6, 200)]
     assert len(made) == len(set(made))
 
 
@@ -221,10 +245,17 @@ def test_a_model_that_cannot_be_fitted_leaves_the_search_to_halving(monkeypatch)
 
 def test_scales_squash_the_bad_tail_only():
     losses = np.asarray([1.0, 2.0, 3.0, 4.0, 5.0, 1e9])
-    scaled = Scale.of(losses).apply(losses)
+    scaled = Scale.of(losses, np.zeros(6)).apply(losses)
     assert (np.diff(scaled) > 0).all()
     assert scaled[-1] < 30
-    assert Scale.of(np.full(4, 7.0)).apply(np.full(4, 7.0)).tolist() == [0.0] * 4
+    assert Scale.of(np.full(4, 7.0), np.zeros(4)).apply(np.full(4, 7.0)).tolist() == [0.0] * 4
+
+
+def test_short_trainings_that_differ_little_do_not_set_the_scale_of_long_ones():
+    generator = np.random.default_rng(0)
+    losses = np.concatenate([10 + 0.1 * generator.standard_normal(56), generator.standard_normal(8)])
+    scale = Scale.of(losses, np.repeat([1.0, 0.0], [56, 8]))
+    assert np.abs(scale.apply(losses)).max() < 3
 
 
 def test_bias_is_one_at_the_lowest_fidelity_and_none_at_the_full_one():
@@ -312,7 +343,7 @@ def test_more_objectives_are_fitted_to_fewer_rows(monkeypatch, n_outputs, n_rows
         sizes.append((len(data), len(starts)))
         return starts[0]
 
-    monkeypatch.setattr("dsnn_hpo.optimizers.bayesian._gp.fit", fit)
+    monkeypatch.setattr("dsnn_hpo.optimizers.bayesian._map.fit", fit)
     fit_all(table, Labels(Trials(space, OBJECTIVES, 0), space), space.groups, 0)
     # Two fits to a third of the rows, then one to all.
     assert sizes[:3] == [(n_rows // 3, 1), (n_rows // 3, 1), (n_rows, 1)]

@@ -93,7 +93,7 @@ def table_of(past, own=()):
 def test_doubt_grows_with_what_the_run_learns_by_itself(past):
     assert table_of(past).doubt[0] == pytest.approx(DOUBT)
     own = [(Trial(0, {f"x{i}": 0.01 * k for i in range(4)}, 1, 0), 1.0, 1.0) for k in range(FADING)]
-    assert table_of(past, own).doubt[0] == pytest.approx(4 * DOUBT)
+    assert table_of(past, own).doubt[0] == pytest.approx(2 * DOUBT)
 
 
 def test_a_constant_difference_is_taken_off(past):

@@ -76,10 +76,16 @@ def test_late_proposals_beat_random_ones(config: OptimizerConfig, fails: Callabl
 
 @pytest.mark.parametrize("config", [SmacConfig(), BayesianConfig()], ids=["smac", "bayesian"])
 def test_failures_are_avoided(config: OptimizerConfig) -> None:
-    def fails(trial: Trial) -> bool:
-        return float(trial.config["x3"]) > 0.5
+    # With seed 8 most of the results come before the first failure.
+    n_failed = sum(_n_late_failures(config, seed) for seed in (1, 2, 8))
+    assert n_failed < 0.2 * 3 * N_LATE
 
-    optimizer = make_optimizer(config, _space(), COSTS, FIDELITY, 1)
+
+def _n_late_failures(config: OptimizerConfig, seed: int) -> int:
+    def fails(trial: Trial) -> bool:
+        return float(trial.config["x3"]) > 0.6
+
+    optimizer = make_optimizer(config, _space(), COSTS, FIDELITY, seed)
     failed = []
     for _ in range(N_TRIALS):
         trial = optimizer.ask()
@@ -88,4 +94,4 @@ def test_failures_are_avoided(config: OptimizerConfig) -> None:
         values = {} if failed[-1] else _costs(trial)
         state = TrialState.FAILED if failed[-1] else TrialState.COMPLETED
         optimizer.tell(Result(trial, state, values, error="out of memory" if failed[-1] else None))
-    assert sum(failed[-N_LATE:]) < 0.3 * N_LATE
+    return sum(failed[-N_LATE:])

@@ -14,10 +14,10 @@ from dsnn_hpo.optimizers.bayesian._model import Table, bias_of
 from dsnn_hpo.trial import Objective, Result, TrialState
 
 MAX_ROWS = 64
-DOUBT = 0.2**2
-"""The variance of an earlier result about what this run would find, in scaled losses, while this run has none."""
+DOUBT = 0.2
+"""How far earlier results may differ from what this run would find, over how configurations differ, while this run has none."""
 FADING = 16
-"""So many own results double its square root."""
+"""So many own results double it."""
 N_SHARED = 3
 """So many configurations that both have trained alike tell by how much the two differ."""
 
@@ -89,7 +89,7 @@ class Earlier:
             if place is not None and self._fidelities[place] == outcome.fidelity:
                 differences[place] = np.asarray(outcome.losses) - self._losses[place]
         offset = np.median(list(differences.values()), axis=0) if len(differences) >= N_SHARED else 0.0
-        doubt = np.full(len(self), DOUBT * (1.0 + len(outcomes) / FADING) ** 2)
+        doubt = np.full(len(self), DOUBT * (1.0 + len(outcomes) / FADING))
         losses = self._losses + offset
         return Table(self._features, self._bias, losses, np.zeros_like(losses), doubt)
 

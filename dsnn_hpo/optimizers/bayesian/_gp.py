@@ -1,41 +1,41 @@
 """A Gaussian process over configurations and fidelities, in float64.
 
-The kernel is additive in the fidelity: ``y(x, s) = m + (1 + r b) g(x) + b (h(x) + c) + b**0.25 (h'(x) + c') + noise``,
+Its kernel is additive in the fidelity: ``y(x, s) = m + (1 + r b) (g(x) + l(x)) + b (h(x) + c) + b**0.25 (h'(x) + c') + noise``,
 with ``g``, ``h`` and ``h'`` Matern-5/2 processes (ARD, ``h'`` of the length scales of ``h``), so that what is learnt at
 a low fidelity carries over as far as the bias is learnt. ``b(s)`` falls to 0 at full fidelity, soon; its fourth root
 falls late, as the bias of what begins to learn late. With ``r`` a short training shows differences larger or smaller
 than they are in the end, or turned round where curves cross. (The additive kernel of Swersky et al. 2013 and Wu et al.
 2020; ``r`` is the scale of Kennedy and O'Hagan 2000.) Priors on length scales grow with the dimension (Hvarfner et al.
 2024).
+
+``l`` are main effects: a polynomial of the third degree in each feature, its coefficients normal (Rasmussen and Williams
+2006, section 2.7), each feature's weight learnt. What hyperparameters do by themselves, which is most of what they do, is
+learnt from fewer trainings than a process over all of them together needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_solve, cholesky, lapack, solve_triangular
-from scipy.optimize import minimize
+from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 Floats = npt.NDArray[np.float64]
+Groups = npt.NDArray[np.intp]
 
 SQRT5 = float(np.sqrt(5.0))
 JITTER = 1e-8
 MEAN_VARIANCE = 1.0
 WAVY_LENGTH = float(np.log(0.4))
-LENGTH_SD = float(np.sqrt(3.0))
 LATE_EXPONENT = 0.25
-# Logarithms of variances of g, h, c, the noise, the noise that a low fidelity adds, and the late h and c: means, deviations.
-VARIANCE_MEANS = np.log([1.0, 0.3, 0.3, 1e-3, 1e-3, 0.05, 0.05])
-VARIANCE_SDS = np.asarray([1.0, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5])
-N_VARIANCES = len(VARIANCE_MEANS)
-BOUNDS_LENGTH = (np.log(0.03), np.log(300.0))
-BOUNDS_VARIANCE = (np.log(1e-7), np.log(1e3))
-SCALING_SD = 1.0
-BOUNDS_SCALING = (-3.0, 3.0)
+CUBIC = 0.3
+"""The variance of a cubic coefficient over that of a quadratic one."""
+VARIANCE_MEANS = np.log([1.0, 1.0, 0.1, 1e-3, 0.3, 0.3, 0.05, 0.05, 1e-3])
+"""Of the logarithms' prior: g, linear and curved effects, noise; h, c, late h and c, and the noise that a low fidelity adds."""
+N_AT_FULL = 4
+"""So many of them trainings at full fidelity tell of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,179 +47,91 @@ class Data:
         bias: shape (n,), b(s), 0 at full fidelity and 1 at the lowest one.
         values: shape (n,), of about unit scale.
         noise: shape (n,), variances known of the values' own.
+        doubt: shape (n,), how far the values may differ from what is asked for, as a process of the shape of g and l: its
+            standard deviation over theirs.
     """
 
     features: Floats
     bias: Floats
     values: Floats
     noise: Floats
+    doubt: Floats
 
     def __len__(self) -> int:
         return len(self.values)
 
     def rows(self, index: npt.NDArray[np.intp]) -> Data:
         """Returns some of it."""
-        return Data(self.features[index], self.bias[index], self.values[index], self.noise[index])
+        return Data(self.features[index], self.bias[index], self.values[index], self.noise[index], self.doubt[index])
 
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameters:
-    """Of a kernel: logarithms of the length scales of g and h, shape (n_groups,), and of seven variances, and r (see the module)."""
+    """Of a kernel, all but the last as logarithms.
+
+    Attributes:
+        lengths_g: shape (n_groups,), length scales of g.
+        lengths_h: shape (n_groups,), of h.
+        effects: shape (n_groups,), how much the main effects of each group of features count.
+        variances: shape (9,), see ``VARIANCE_MEANS``.
+        scaling: r.
+    """
 
     lengths_g: Floats
     lengths_h: Floats
+    effects: Floats
     variances: Floats
     scaling: float = 0.0
 
     @classmethod
     def starts(cls, n_groups: int) -> tuple[Hyperparameters, ...]:
         """Returns where fitting starts: smooth, as the prior has it, and wavy (what is wavy looks like noise from the other)."""
-        smooth = np.full(n_groups, _length_mean(n_groups) - 0.7)
+        smooth = np.full(n_groups, length_mean(n_groups) - 0.7)
         wavy = np.full(n_groups, WAVY_LENGTH)
-        return cls(smooth, smooth, VARIANCE_MEANS.copy()), cls(wavy, smooth, VARIANCE_MEANS.copy())
-
-    def vector(self, with_bias: bool) -> Floats:
-        """Returns the parameters to fit, those of the bias only ``with_bias``."""
-        if with_bias:
-            return np.concatenate([self.lengths_g, self.lengths_h, self.variances, [self.scaling]])
-        return np.concatenate([self.lengths_g, self.variances[[0, 3]]])
-
-    def updated(self, vector: Floats, with_bias: bool) -> Hyperparameters:
-        """Returns these with the fitted ones replaced."""
-        n = len(self.lengths_g)
-        if with_bias:
-            return Hyperparameters(vector[:n], vector[n : 2 * n], vector[2 * n : -1], float(vector[-1]))
-        variances = self.variances.copy()
-        variances[[0, 3]] = vector[n:]
-        return Hyperparameters(vector[:n], self.lengths_h, variances)
+        alike = np.zeros(n_groups)
+        return tuple(cls(lengths, smooth, alike, VARIANCE_MEANS.copy()) for lengths in (smooth, wavy))
 
 
-def _length_mean(n_groups: int) -> float:
+def length_mean(n_groups: int) -> float:
+    """Returns the mean of the prior of a length scale's logarithm."""
     return float(np.sqrt(2.0) + 0.5 * np.log(max(n_groups, 1)))
 
 
-def fit(
-    data: Data, groups: npt.NDArray[np.intp], starts: Sequence[Hyperparameters], max_evaluations: int = 60
-) -> Hyperparameters:
-    """Returns the hyperparameters of the highest posterior density (MAP) that L-BFGS finds from any of the starts."""
-    with_bias = bool((data.bias > 0).any())
-    evaluation = _Evaluation(data, groups, len(starts[0].lengths_g), with_bias)
-    n_variances = N_VARIANCES if with_bias else 2
-    best, lowest = starts[0], np.inf
-    for start in starts:
-        first = start.vector(with_bias)
-        bounds = [BOUNDS_LENGTH] * (len(first) - n_variances - with_bias) + [BOUNDS_VARIANCE] * n_variances
-        bounds += [BOUNDS_SCALING] * with_bias
-        found = minimize(
-            evaluation,
-            first,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            options={"maxfun": max_evaluations, "gtol": 1e-3},
-        )
-        if found.fun < lowest:
-            best, lowest = start.updated(np.asarray(found.x, dtype=np.float64), with_bias), float(found.fun)
-    return best
+def matern(one: Floats, other: Floats, lengths: Floats) -> tuple[Floats, Floats]:
+    """Returns the Matern-5/2 correlation of two sets of rows and its derivative by minus half the squared distance.
 
-
-def likeliest(data: Data, groups: npt.NDArray[np.intp], candidates: Sequence[Hyperparameters]) -> Hyperparameters:
-    """Returns the hyperparameters of the highest posterior density."""
-    with_bias = bool((data.bias > 0).any())
-    evaluation = _Evaluation(data, groups, len(candidates[0].lengths_g), with_bias)
-    return min(candidates, key=lambda candidate: evaluation(candidate.vector(with_bias))[0])
-
-
-class _Evaluation:
-    """The negative logarithm of the posterior density over the number of rows, and its gradient."""
-
-    def __init__(self, data: Data, groups: npt.NDArray[np.intp], n_groups: int, with_bias: bool) -> None:
-        self._data = data
-        self._groups = groups
-        self._n_groups = n_groups
-        self._with_bias = with_bias
-        late = data.bias**LATE_EXPONENT
-        self._bb, self._late = np.outer(data.bias, data.bias), np.outer(late, late)
-        self._squares = data.features**2
-
-    def __call__(self, vector: Floats) -> tuple[float, Floats]:
-        n, n_groups, data = len(self._data), self._n_groups, self._data
-        lengths_g = vector[:n_groups]
-        kg, dg = _matern(data.features, data.features, lengths_g[self._groups])
-        if self._with_bias:
-            lengths_h = vector[n_groups : 2 * n_groups]
-            kh, dh = _matern(data.features, data.features, lengths_h[self._groups])
-            vg, vh, vc, vn, vb, vhl, vcl = np.exp(vector[2 * n_groups : -1])
-            of_h = vh * self._bb + vhl * self._late
-            factor = 1.0 + vector[-1] * data.bias
-            of_g = vg * np.outer(factor, factor)
-            kernel = of_g * kg + MEAN_VARIANCE + of_h * kh + vc * self._bb + vcl * self._late
-        else:
-            vg, vn = np.exp(vector[n_groups:])
-            vb = 0.0
-            of_g = vg
-            kernel = vg * kg + MEAN_VARIANCE
-        kernel[np.diag_indices(n)] += vn + vb * data.bias + data.noise + JITTER
-        lower, info = lapack.dpotrf(kernel, lower=1, clean=1)
-        if info != 0:
-            return 1e10, np.zeros_like(vector)
-        alpha = cho_solve((lower, True), data.values, check_finite=False)
-        value = 0.5 * data.values @ alpha + np.log(np.diagonal(lower)).sum()
-        inverse, _ = lapack.dpotri(lower, lower=1)
-        inverse += np.tril(inverse, -1).T
-        weights = 0.5 * (inverse - np.outer(alpha, alpha))
-        diagonal = np.diagonal(weights)
-        gradient = [self._of_lengths(of_g * weights * dg, lengths_g)]
-        if self._with_bias:
-            weighted, late = weights * self._bb, weights * self._late
-            gradient += [self._of_lengths(weights * of_h * dh, lengths_h)]
-            sums = [(of_g * weights * kg).sum(), vh * (weighted * kh).sum(), vc * weighted.sum()]
-            sums += [vn * diagonal.sum(), vb * (diagonal @ data.bias), vhl * (late * kh).sum(), vcl * late.sum()]
-            sums += [2.0 * vg * (data.bias @ (weights * kg) @ factor)]
-            gradient += [np.asarray(sums)]
-        else:
-            gradient += [np.asarray([vg * (weights * kg).sum(), vn * diagonal.sum()])]
-        prior, of_prior = self._prior(vector)
-        return float(value + prior) / n, (np.concatenate(gradient) + of_prior) / n
-
-    def _of_lengths(self, factor: Floats, lengths: Floats) -> Floats:
-        """Returns the derivative by each length scale's logarithm, ``factor`` being that by minus half the squared distance."""
-        features = self._data.features
-        total = 2.0 * (factor.sum(axis=1) @ self._squares - (features * (factor @ features)).sum(axis=0))
-        by_feature = total * np.exp(-2.0 * lengths[self._groups])
-        return np.asarray(np.bincount(self._groups, by_feature, minlength=self._n_groups), dtype=np.float64)
-
-    def _prior(self, vector: Floats) -> tuple[float, Floats]:
-        n_lengths = self._n_groups * (2 if self._with_bias else 1)
-        chosen = slice(None) if self._with_bias else [0, 3]
-        zero, one = ([0.0], [SCALING_SD]) if self._with_bias else ([], [])
-        mean = np.concatenate([np.full(n_lengths, _length_mean(self._n_groups)), VARIANCE_MEANS[chosen], zero])
-        sd = np.concatenate([np.full(n_lengths, LENGTH_SD), VARIANCE_SDS[chosen], one])
-        z = (vector - mean) / sd
-        # A log-normal density has its mode below the median: exp(mean - sd**2), which is the linear term.
-        linear = np.concatenate([np.ones(n_lengths), np.zeros(len(vector) - n_lengths)])
-        return float(0.5 * z @ z + linear @ vector), z / sd + linear
-
-
-def _matern(one: Floats, other: Floats, lengths: Floats) -> tuple[Floats, Floats]:
-    """Returns the Matern-5/2 correlation and its derivative by minus half the squared distance over the length scales."""
-    squared = _squared_distances(one * np.exp(-lengths), other * np.exp(-lengths))
-    r5 = SQRT5 * np.sqrt(squared)
+    Args:
+        one: shape (n, d).
+        other: shape (m, d).
+        lengths: shape (d,), the logarithm of a length scale for each column.
+    """
+    r5, squared = _distances(one, other, lengths)
     decay = np.exp(-r5)
-    slope = (5.0 / 3.0) * (1.0 + r5) * decay
-    return (1.0 + r5 + (5.0 / 3.0) * squared) * decay, slope
+    return (1.0 + r5 + (5.0 / 3.0) * squared) * decay, (5.0 / 3.0) * (1.0 + r5) * decay
 
 
-def _squared_distances(one: Floats, other: Floats) -> Floats:
-    norms = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)
-    return np.asarray(np.maximum(norms - 2.0 * one @ other.T, 0.0), dtype=np.float64)
-
-
-def correlation(one: Floats, other: Floats, lengths: Floats) -> Floats:
-    """Returns the Matern-5/2 correlation of two sets of rows, given the logarithms of a length scale for each column."""
-    squared = _squared_distances(one * np.exp(-lengths), other * np.exp(-lengths))
-    r5 = SQRT5 * np.sqrt(squared)
+def _correlation(one: Floats, other: Floats, lengths: Floats) -> Floats:
+    r5, squared = _distances(one, other, lengths)
     return np.asarray((1.0 + r5 + (5.0 / 3.0) * squared) * np.exp(-r5), dtype=np.float64)
+
+
+def _distances(one: Floats, other: Floats, lengths: Floats) -> tuple[Floats, Floats]:
+    """Returns the distances over the length scales, times the root of 5, and their squares."""
+    one, other = one * np.exp(-lengths), other * np.exp(-lengths)
+    norms = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)
+    squared = np.maximum(norms - 2.0 * one @ other.T, 0.0)
+    return SQRT5 * np.sqrt(squared), squared
+
+
+def main_effects(features: Floats) -> tuple[Floats, Floats]:
+    """Returns the Legendre polynomials of features: linear, shape (n, d), then square and cubic, shape (n, 2 d).
+
+    Their squares add up to about one, and the cubic ones to ``CUBIC``.
+    """
+    z = 2.0 * features - 1.0
+    d = max(1, features.shape[1])
+    square, cube = np.sqrt(5.0 / d) * (1.5 * z**2 - 0.5), np.sqrt(CUBIC * 7.0 / d) * (2.5 * z**3 - 1.5 * z)
+    return np.sqrt(3.0 / d) * z, np.concatenate([square, cube], axis=1)
 
 
 class Process:
@@ -229,23 +141,22 @@ class Process:
         numpy.linalg.LinAlgError: the kernel could not be factorised, even with more jitter.
     """
 
-    def __init__(self, data: Data, groups: npt.NDArray[np.intp], hyperparameters: Hyperparameters) -> None:
+    def __init__(self, data: Data, groups: Groups, hyperparameters: Hyperparameters) -> None:
         self._data = data
         self._lengths_g = hyperparameters.lengths_g[groups]
         self._lengths_h = hyperparameters.lengths_h[groups]
-        self._vg, self._vh, self._vc, self._vn, self._vb, self._vhl, self._vcl = map(
-            float, np.exp(hyperparameters.variances)
-        )
+        variances = np.exp(hyperparameters.variances)
+        self._vg, vl, vq, self._vn, self._vh, self._vc, self._vhl, self._vcl, self._vb = map(float, variances)
+        weights = np.exp(hyperparameters.effects[groups])
+        self._deviations = np.sqrt(np.concatenate([vl * weights, np.tile(vq * weights, 2)]))
         self._scaling = hyperparameters.scaling
+        self._effects = self._main_effects(data.features)
         kernel = self._kernel(data.features, data.bias)
+        if data.doubt.any():
+            kernel += np.outer(data.doubt, data.doubt) * self._of_x(data.features)
         kernel[np.diag_indices(len(data))] += self._vn + self._vb * data.bias + data.noise
         self._lower = _factor(kernel)
         self._alpha = cho_solve((self._lower, True), data.values, check_finite=False)
-
-    @property
-    def prior_variance(self) -> float:
-        """Returns the variance of a full-fidelity value before anything was seen."""
-        return self._vg + MEAN_VARIANCE
 
     def noise(self, bias: Floats) -> Floats:
         """Returns the variance of the noise at fidelities of this bias."""
@@ -254,37 +165,47 @@ class Process:
     def predict(self, features: Floats, bias: Floats | None = None) -> tuple[Floats, Floats]:
         """Returns mean and variance without noise, each of shape (m,); at full fidelity where no bias is given."""
         cross = self._kernel(features, bias)
-        prior = np.full(len(features), self.prior_variance)
+        prior = self._vg + (self._main_effects(features) ** 2).sum(axis=1)
         if bias is not None:
-            prior = self._vg * self._scale(bias) ** 2 + MEAN_VARIANCE
             of_h, of_c = self._of_bias(bias, bias)
-            prior += np.diagonal(of_h + of_c)
+            prior = prior * self._scale(bias) ** 2 + np.diagonal(of_h + of_c)
+        prior = prior + MEAN_VARIANCE
         solved = solve_triangular(self._lower, cross.T, lower=True, check_finite=False)
         return cross @ self._alpha, np.maximum(prior - (solved**2).sum(axis=0), 1e-12)
 
     def paths(self, feature: Floats, bias: Floats) -> tuple[Floats, Floats]:
         """Returns mean (k,) and covariance (k, k) of one configuration's values at fidelities of these biases."""
-        k = len(bias)
-        features = np.repeat(feature[None], k, axis=0)
+        features = np.repeat(feature[None], len(bias), axis=0)
         cross = self._kernel(features, bias)
         of_h, of_c = self._of_bias(bias, bias)
         scale = self._scale(bias)
-        prior = self._vg * np.outer(scale, scale) + MEAN_VARIANCE + of_h + of_c
+        of_g = self._vg + (self._main_effects(feature[None]) ** 2).sum()
+        prior = of_g * np.outer(scale, scale) + MEAN_VARIANCE + of_h + of_c
         solved = solve_triangular(self._lower, cross.T, lower=True, check_finite=False)
         return cross @ self._alpha, prior - solved.T @ solved
 
     def _kernel(self, features: Floats, bias: Floats | None) -> Floats:
         data = self._data
         scale = np.ones(len(features)) if bias is None else self._scale(bias)
-        of_g = self._vg * np.outer(scale, self._scale(data.bias))
-        kernel = of_g * correlation(features, data.features, self._lengths_g) + MEAN_VARIANCE
+        kernel = self._of_x(features)
+        kernel *= np.outer(scale, self._scale(data.bias))
+        kernel += MEAN_VARIANCE
         if bias is not None and bias.any() and data.bias.any():
             of_h, of_c = self._of_bias(bias, data.bias)
-            kernel += of_h * correlation(features, data.features, self._lengths_h) + of_c
+            kernel += of_h * _correlation(features, data.features, self._lengths_h) + of_c
         return np.asarray(kernel, dtype=np.float64)
 
+    def _of_x(self, features: Floats) -> Floats:
+        """Returns the covariance of g and l with those of the data."""
+        kernel = self._vg * _correlation(features, self._data.features, self._lengths_g)
+        return np.asarray(kernel + self._main_effects(features) @ self._effects.T, dtype=np.float64)
+
+    def _main_effects(self, features: Floats) -> Floats:
+        """Returns what main effects are made of, each polynomial times the standard deviation of its coefficient, shape (n, 3 d)."""
+        return np.asarray(np.concatenate(main_effects(features), axis=1) * self._deviations, dtype=np.float64)
+
     def _scale(self, bias: Floats) -> Floats:
-        """Returns how much of g is seen at fidelities of these biases, 1 + r b."""
+        """Returns how much of g and l is seen at fidelities of these biases, 1 + r b."""
         return 1.0 + self._scaling * bias
 
     def _of_bias(self, one: Floats, other: Floats) -> tuple[Floats, Floats]:

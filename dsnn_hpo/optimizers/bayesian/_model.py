@@ -18,6 +18,7 @@ Index = npt.NDArray[np.intp]
 
 MAX_ROWS = 320
 SQUASH_FROM = 1.5
+MAX_WEIGHT = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,17 @@ class Scale:
     width: float
 
     @classmethod
-    def of(cls, losses: Floats) -> Scale:
-        """Returns the scale of losses, shape (n,): their median, and half the distance of the 16 % and 84 % quantiles."""
-        low, centre, high = np.quantile(losses, [0.16, 0.5, 0.84])
+    def of(cls, losses: Floats, bias: Floats) -> Scale:
+        """Returns the scale of losses, shape (n,): their median, and half the distance of the 16 % and 84 % quantiles.
+
+        The results of a fidelity count as 8 at most, all together: many short trainings, which may differ little or lie
+        far off, do not set the scale of the long ones.
+        """
+        _, level, counts = np.unique(bias, return_inverse=True, return_counts=True)
+        order = np.argsort(losses)
+        shares = np.cumsum(np.minimum(1.0, MAX_WEIGHT / counts)[level][order])
+        places = np.searchsorted(shares / shares[-1], [0.16, 0.5, 0.84])
+        low, centre, high = losses[order][places]
         spread = float(high - low) / 2
         widest = float(np.abs(losses - centre).max())
         # What differs in its last digits only is constant.
@@ -76,7 +85,7 @@ def chosen_rows(losses: Floats, bias: Floats, limit: int, seed: int) -> Index:
 class Table:
     """Results as a model sees them: features (n, d), bias (n,), losses and their known variances (n, m).
 
-    ``doubt`` (n,) is a further variance, of scaled losses.
+    ``doubt`` (n,) is how far they may differ from those of this run, see ``Data``.
     """
 
     features: Floats
@@ -98,11 +107,10 @@ class Table:
         theirs = other.features, other.bias, other.losses, other.variances, other.doubt
         return Table(*(np.concatenate(both) for both in zip(ours, theirs, strict=True)))
 
-    def data(self, j: int) -> tuple[_gp.Data, Scale]:
-        """Returns what a process of output ``j`` learns from, and its scale."""
-        scale = Scale.of(self.losses[:, j])
-        noise = np.minimum((np.sqrt(self.variances[:, j]) / scale.width) ** 2, 10.0) + self.doubt
-        return _gp.Data(self.features, self.bias, scale.apply(self.losses[:, j]), noise), scale
+    def data(self, j: int, scale: Scale) -> _gp.Data:
+        """Returns what a process of output ``j`` learns from."""
+        noise = np.minimum((np.sqrt(self.variances[:, j]) / scale.width) ** 2, 10.0)
+        return _gp.Data(self.features, self.bias, scale.apply(self.losses[:, j]), noise, self.doubt)
 
 
 def table_of(trials: Trials, space: VectorSpace, lowest: int, full: int, n: int | None = None) -> Table:
@@ -123,7 +131,7 @@ class Model:
     Args:
         table: what was seen.
         groups: of the features.
-        hyperparameters: for each output.
+        fitted: hyperparameters and scale of each output.
         pending: features (k, d) and bias (k,) of trials in flight; they are believed to come out as predicted.
     """
 
@@ -131,13 +139,13 @@ class Model:
         self,
         table: Table,
         groups: Index,
-        hyperparameters: Sequence[_gp.Hyperparameters],
+        fitted: Sequence[tuple[_gp.Hyperparameters, Scale]],
         pending: tuple[Floats, Floats] | None = None,
     ) -> None:
-        self.scales: list[Scale] = []
+        self.scales = [scale for _, scale in fitted]
         self.processes: list[_gp.Process] = []
-        for j, parameters in enumerate(hyperparameters):
-            data, scale = table.data(j)
+        for j, (parameters, scale) in enumerate(fitted):
+            data = table.data(j, scale)
             process = _gp.Process(data, groups, parameters)
             if pending is not None and len(pending[0]):
                 means, _ = process.predict(*pending)
@@ -146,9 +154,9 @@ class Model:
                     np.concatenate([data.bias, pending[1]]),
                     np.concatenate([data.values, means]),
                     np.concatenate([data.noise, np.zeros(len(means))]),
+                    np.concatenate([data.doubt, np.zeros(len(means))]),
                 )
                 process = _gp.Process(data, groups, parameters)
-            self.scales.append(scale)
             self.processes.append(process)
 
     def predict(self, features: Floats) -> tuple[Floats, Floats]:

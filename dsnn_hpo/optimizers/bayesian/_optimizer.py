@@ -92,7 +92,7 @@ class BayesianOptimizer:
         )
         self._fresh = Fresh(space_, self._known.trials)
         self._ladder = Ladder(rungs, fidelity.eta)
-        self._fits: Fits[Fitted] = Fits(self._prepared_fit)
+        self._fits: Fits[Fitted] = Fits(self._prepared_fit, rungs[-1])
 
     def ask(self) -> Trial | None:
         """Returns the next trial, or None where nothing is left to propose until something is told."""
@@ -101,9 +101,8 @@ class BayesianOptimizer:
         if proposal is None:
             return None
         trial = self._known.trials.ask(*proposal)
-        n_outcomes = len(self._known.trials.outcomes)
-        if self._known.space.n_free and n_outcomes >= EARLIEST_FIT * self._known.n_initial:
-            self._fits.begin(n_outcomes)
+        if self._known.space.n_free and len(self._known.trials.outcomes) >= EARLIEST_FIT * self._known.n_initial:
+            self._fits.begin(self._known.trials.ends)
         return trial
 
     def tell(self, result: Result) -> None:
@@ -184,20 +183,20 @@ class BayesianOptimizer:
 
     def _modelled(self, generator: np.random.Generator) -> Proposal | None:
         """Returns what the model finds best, or None where there is none yet, or it could not be fitted."""
-        n = len(self._known.trials.outcomes)
-        if n < self._enough or not self._known.space.n_free:
+        if len(self._known.trials.outcomes) < self._enough or not self._known.space.n_free:
             return None
         try:
-            fitted = self._fits.used(n)
+            fitted = self._fits.used(self._known.trials.ends)
             return Proposer(self._known, self._aim, fitted, generator).propose() if fitted else None
         except np.linalg.LinAlgError:
             # Successive halving goes on without a model; whether it fails depends on the trials alone.
             return None
 
-    def _prepared_fit(self, n: int) -> Callable[[], Fitted]:
+    def _prepared_fit(self, n_ended: int) -> Callable[[], Fitted]:
         # What the thread reads is copied here.
         known = self._known
-        labels = Labels(known.trials, known.space, n)
+        labels = Labels(known.trials, known.space, n_ended)
+        n = sum(fidelity > 0 for fidelity in known.trials.ends[:n_ended])
         return partial(
             fit_all, known.table(n), labels, known.space.groups, self._seed, known.earlier.table(known.trials, n)
         )
