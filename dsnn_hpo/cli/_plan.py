@@ -10,13 +10,12 @@ from rich.table import Table
 from dsnn_hpo.cli._console import console
 from dsnn_hpo.experiment import Experiment
 from dsnn_hpo.kernels import isa
-from dsnn_hpo.optimizers import Plan, plan
+from dsnn_hpo.optimizers import BayesianConfig, Budget, Plan, initial_design, plan
 
 
 def print_plan(experiment: Experiment) -> None:
     """Prints what a run of the experiment will do."""
     config = experiment.config
-    steps = plan(config.optimizer, config.rungs)
     out = console()
     split = experiment.split
     shape = "x".join(map(str, experiment.dataset.input_shape))
@@ -37,8 +36,28 @@ def print_plan(experiment: Experiment) -> None:
     cap = experiment.space.get("epochs")
     if isinstance(cap, UniformIntegerHyperparameter) and cap.upper < config.fidelity.max_epochs:
         out.print(f"note: the search space's own `epochs` ends every training after {cap.upper} epochs at the latest")
-    out.print(_bracket_table(steps, config.optimizer.name))
-    out.print(_totals(steps, experiment), markup=False)
+    if isinstance(config.optimizer, BayesianConfig):
+        out.print(_model_based(config.optimizer, experiment), markup=False)
+    elif steps := plan(config.optimizer, config.rungs):
+        out.print(_bracket_table(steps, config.optimizer.name))
+        out.print(_totals(steps, experiment), markup=False)
+
+
+def _model_based(optimizer: BayesianConfig, experiment: Experiment) -> str:
+    """Returns how a search begins that is not planned in rounds, and what it may spend."""
+    config, budget = experiment.config, experiment.config.budget
+    *lower, full = config.rungs.rungs()
+    n_initial = initial_design(optimizer, experiment.space, config.rungs, Budget(budget.trials, budget.full_trainings))
+    lines = [f"bayesian: {n_initial} configurations x {min([*lower, full])} epochs to begin with"]
+    if lower:
+        choices = f"{', '.join(map(str, lower))} or {full}"
+        lines[0] += (
+            f", two of the best x {full}; then a model chooses what to train next, and whether to {choices} epochs"
+        )
+    limits = [f"{budget.trials} trainings"] if budget.trials is not None else []
+    if budget.full_trainings is not None:
+        limits.append(f"{math.ceil(budget.full_trainings * full)} epochs ({budget.full_trainings:g} full trainings)")
+    return "\n".join([*lines, f"in all: at most {' and '.join([*limits, *_other_limits(experiment)])}"])
 
 
 def _bracket_table(steps: Plan, optimizer: str) -> Table:
@@ -57,6 +76,12 @@ def _bracket_table(steps: Plan, optimizer: str) -> Table:
     return table
 
 
+def _other_limits(experiment: Experiment) -> list[str]:
+    budget = experiment.config.budget
+    limits = [f"{budget.wall_time_s:g} s"] if budget.wall_time_s is not None else []
+    return limits + ([f"{budget.energy_wh:g} Wh"] if budget.energy_wh is not None else [])
+
+
 def _totals(steps: Plan, experiment: Experiment) -> str:
     budget, max_epochs = experiment.config.budget, experiment.config.fidelity.max_epochs
     rounds = []
@@ -64,8 +89,7 @@ def _totals(steps: Plan, experiment: Experiment) -> str:
         rounds.append(budget.trials / steps.n_trainings)
     if budget.full_trainings is not None:
         rounds.append(budget.full_trainings * max_epochs / steps.n_epochs)
-    limits = [f"{budget.wall_time_s:g} s"] if budget.wall_time_s is not None else []
-    limits += [f"{budget.energy_wh:g} Wh"] if budget.energy_wh is not None else []
+    limits = _other_limits(experiment)
     limit = f"; at most {' and '.join(limits)}" if limits else ""
     a_round = f"a round: {steps.n_trainings} trainings, {steps.n_epochs} epochs"
     if not rounds:

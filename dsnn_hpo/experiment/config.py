@@ -112,7 +112,7 @@ class ExperimentConfig(BaseModel):
         json_schema_extra={"items": {"enum": list(OBJECTIVES)}},
     )
     fidelity: FidelityConfig
-    optimizer: OptimizerConfig = Field(default="smac", validate_default=True)
+    optimizer: OptimizerConfig = Field(default="bayesian", validate_default=True)
     budget: BudgetConfig
     execution: ExecutionConfig = LocalConfig()
     energy: EnergyConfig = EnergyConfig()

@@ -15,7 +15,7 @@ from dsnn_hpo.optimizers._config import (
     SmacConfig,
 )
 from dsnn_hpo.optimizers._constraints import check_aims
-from dsnn_hpo.optimizers._plan import Plan, plan
+from dsnn_hpo.optimizers._plan import Plan, initial_design, plan
 from dsnn_hpo.optimizers._protocol import Optimizer, RecallingOptimizer
 from dsnn_hpo.trial import Fidelity, Objective
 
@@ -37,6 +37,7 @@ __all__ = [
     "SmacConfig",
     "can_be_pickled",
     "check_optimizer",
+    "initial_design",
     "make_optimizer",
     "plan",
 ]

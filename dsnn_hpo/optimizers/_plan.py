@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from dsnn_hpo.optimizers._background import Budget
 from dsnn_hpo.optimizers._config import AshaConfig, BayesianConfig, OptimizerConfig, SmacConfig
 from dsnn_hpo.trial import Fidelity
+
+if TYPE_CHECKING:
+    from ConfigSpace import ConfigurationSpace
 
 Rung = tuple[int, int]
 
@@ -36,13 +41,15 @@ class Plan:
         )
 
 
-def plan(config: OptimizerConfig, fidelity: Fidelity) -> Plan:
+def plan(config: OptimizerConfig, fidelity: Fidelity) -> Plan | None:
     """Returns the brackets of one round: Hyperband's for SMAC, one training at full fidelity for Optuna and at random.
 
-    For successive halving it is the brackets that it is given, as many as lead to one training at full fidelity. The
-    model-based optimizer decides anew each time, and what halving would do stands for it.
+    For successive halving it is the brackets that it is given, as many as lead to one training at full fidelity. None for
+    the model-based optimizer, which decides anew each time; it begins with ``initial_design``.
     """
-    if not isinstance(config, SmacConfig | AshaConfig | BayesianConfig):
+    if isinstance(config, BayesianConfig):
+        return None
+    if not isinstance(config, SmacConfig | AshaConfig):
         return Plan((((1, fidelity.max_epochs),),))
     brackets = hyperband_brackets(fidelity)
     if isinstance(config, SmacConfig):
@@ -64,3 +71,11 @@ def hyperband_brackets(fidelity: Fidelity) -> tuple[tuple[Rung, ...], ...]:
         n_configs = [n_initial // fidelity.eta**stage for stage in range(s + 1)]
         brackets.append(tuple(zip(n_configs, rungs[s_max - s :], strict=True)))
     return tuple(brackets)
+
+
+def initial_design(config: BayesianConfig, space: ConfigurationSpace, fidelity: Fidelity, budget: Budget) -> int:
+    """Returns how many configurations the model-based optimizer trains at the lowest fidelity before its model proposes."""
+    from dsnn_hpo.optimizers._vectors import VectorSpace
+    from dsnn_hpo.optimizers.bayesian._optimizer import default_n_initial
+
+    return config.n_initial or default_n_initial(VectorSpace(space).n_free, fidelity.rungs(), budget)

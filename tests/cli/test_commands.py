@@ -151,8 +151,15 @@ def test_schema_accepts_what_the_program_accepts():
     assert "inference_energy_j" in schema["properties"]["objectives"]["items"]["enum"]
 
 
-def test_check_prints_the_plan(file):
-    ended = dsnn_hpo("check", file)
+def with_optimizer(file, optimizer, folder):
+    """Returns a copy of an experiment file with another optimizer."""
+    other = folder / "other.yaml"
+    other.write_text(f"{file.read_text()}optimizer: {optimizer}\n")
+    return other
+
+
+def test_check_prints_the_plan(file, tmp_path):
+    ended = dsnn_hpo("check", with_optimizer(file, "smac", tmp_path))
     assert ended.returncode == 0
     # Hyperband, eta 3, 1 to 3 epochs: (3 @ 1, 1 @ 3), (2 @ 3).
     assert "3 x 1" in ended.stdout
@@ -161,6 +168,16 @@ def test_check_prints_the_plan(file):
     assert "a round: 6 trainings, 11 epochs" in ended.stdout
     assert "8 trainings" in ended.stdout
     assert "300 to train, 100 to validate" in ended.stdout
+
+
+def test_check_says_how_a_search_begins_that_has_no_rounds(file, tmp_path):
+    ended = dsnn_hpo("check", with_optimizer(file, "{name: bayesian, n_initial: 5}", tmp_path))
+    assert ended.returncode == 0, ended.stderr
+    said = " ".join(ended.stdout.split())
+    assert "bayesian: 5 configurations x 1 epochs to begin with, two of the best x 3" in said
+    assert "whether to 1 or 3 epochs" in said
+    assert "in all: at most 8 trainings" in said
+    assert "a round:" not in said
 
 
 def test_doctor_says_first_how_far_energy_is_to_be_trusted():

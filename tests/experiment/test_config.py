@@ -69,8 +69,8 @@ def test_numbers_may_be_whole_where_fractions_are_allowed(tmp_path):
     assert ExperimentConfig.from_mapping(GOOD, tmp_path).budget.wall_time_s == 60.0
 
 
-def test_an_optimizer_defaults_to_smac(tmp_path):
-    assert ExperimentConfig.from_mapping(GOOD, tmp_path).optimizer.name == "smac"
+def test_an_optimizer_defaults_to_bayesian(tmp_path):
+    assert ExperimentConfig.from_mapping(GOOD, tmp_path).optimizer.name == "bayesian"
 
 
 def test_a_table_of_ones_own_lies_beside_the_file_and_the_shipped_ones_have_names(tmp_path, monkeypatch):

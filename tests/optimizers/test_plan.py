@@ -8,10 +8,12 @@ from ConfigSpace import ConfigurationSpace, UniformFloatHyperparameter
 from dsnn_hpo.optimizers import (
     AshaConfig,
     BayesianConfig,
+    Budget,
     OptunaConfig,
     Plan,
     RandomConfig,
     SmacConfig,
+    initial_design,
     make_optimizer,
     plan,
 )
@@ -37,7 +39,15 @@ def test_halving_has_the_first_brackets_of_hyperband() -> None:
     fidelity = Fidelity(1, 9, 3)
     assert plan(AshaConfig(brackets=2), fidelity).brackets == plan(SmacConfig(), fidelity).brackets[:2]
     assert plan(AshaConfig(brackets=9), fidelity) == plan(SmacConfig(), fidelity)
-    assert plan(BayesianConfig(), fidelity).brackets == (((9, 1), (3, 3), (1, 9)),)
+    assert plan(BayesianConfig(), fidelity) is None
+
+
+def test_a_model_begins_with_a_design_that_budget_and_space_allow() -> None:
+    space = ConfigurationSpace()
+    space.add([UniformFloatHyperparameter(f"x{i}", 0.0, 1.0) for i in range(4)])
+    assert initial_design(BayesianConfig(), space, Fidelity(1, 27, 3), Budget()) == 28
+    assert initial_design(BayesianConfig(), space, Fidelity(1, 27, 3), Budget(full_trainings=5)) == 27
+    assert initial_design(BayesianConfig(n_initial=9), space, Fidelity(1, 27, 3), Budget()) == 9
 
 
 @pytest.mark.parametrize(
