@@ -1,9 +1,11 @@
 """A Gaussian process over configurations and fidelities, in float64.
 
-Its kernel is additive in the fidelity: ``y(x, s) = m + (1 + r b) (g(x) + l(x)) + b (h(x) + c) + b**0.25 (h'(x) + c') + noise``,
-with ``g``, ``h`` and ``h'`` Matern-5/2 processes (ARD, ``h'`` of the length scales of ``h``), so that what is learnt at
-a low fidelity carries over as far as the bias is learnt. ``b(s)`` falls to 0 at full fidelity, soon; its fourth root
-falls late, as the bias of what begins to learn late. With ``r`` a short training shows differences larger or smaller
+Its kernel is additive in the fidelity: ``y(x, s) = m + (1 + r b) (g(x) + l(x)) + b (h(x) + c) + h'(x, b**0.25) + noise``,
+with ``g`` and ``h`` Matern-5/2 processes (ARD), so that what is learnt at a low fidelity carries over as far as the bias
+is learnt. ``b(s)`` falls to 0 at full fidelity, soon; its fourth root falls late, as the bias of what begins to learn
+late. ``h'`` is such a process of the length scales of ``h``, and a constant, whose changes from fidelity to fidelity are
+independent (Brownian in the fourth root): what several short trainings of a configuration show does not tell how its curve
+ends, but what long ones of others do. With ``r`` a short training shows differences larger or smaller
 than they are in the end, or turned round where curves cross. (The additive kernel of Swersky et al. 2013 and Wu et al.
 2020; ``r`` is the scale of Kennedy and O'Hagan 2000.) Priors on length scales grow with the dimension (Hvarfner et al.
 2024).
@@ -210,8 +212,7 @@ class Process:
 
     def _of_bias(self, one: Floats, other: Floats) -> tuple[Floats, Floats]:
         """Returns the covariances of h and c between fidelities of these biases, shape (n, k) each."""
-        early = np.outer(one, other)
-        late = early**LATE_EXPONENT
+        early, late = np.outer(one, other), np.minimum.outer(one**LATE_EXPONENT, other**LATE_EXPONENT)
         return self._vh * early + self._vhl * late, self._vc * early + self._vcl * late
 
 

@@ -68,7 +68,7 @@ class _Density:
         self._data, self._groups, self._n_groups = data, groups, n_groups
         self._with_bias = bool((data.bias > 0).any())
         late = data.bias**LATE_EXPONENT
-        self._early, self._late = np.outer(data.bias, data.bias), np.outer(late, late)
+        self._early, self._late = np.outer(data.bias, data.bias), np.minimum.outer(late, late)
         self._doubt = np.outer(data.doubt, data.doubt)
         self._squares = data.features**2
         self._linear, self._curved = main_effects(data.features)
