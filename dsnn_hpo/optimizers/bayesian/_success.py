@@ -9,7 +9,7 @@ from dsnn_hpo.optimizers._vectors import Floats, VectorSpace
 from dsnn_hpo.optimizers.bayesian import _gp, _map
 
 MAX_ROWS = 240
-LOWEST = 1e-4
+LOWEST = 0.01
 
 
 class Labels:
@@ -43,7 +43,7 @@ class Labels:
 
 
 class Success:
-    """Returns the probability of success of features, shape (n,): the mean of a regression on the labels, within [0.0001, 1].
+    """Returns the probability of success of features, shape (n,): the mean of a regression on the labels, within [0.01, 1].
 
     Least squares on labels estimate their probability; unlike a classifier's it stays at the share of all where failures
     have nothing to do with the configuration, as noise.
