@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,14 +20,15 @@ from typing import Any
 import numpy as np
 
 from searching.entrants import Entrant
+from searching.problem import Problem
 from searching.problems import make_problem
-from searching.simulation import Setting, simulate
+from searching.simulation import Point, Setting, simulate
 
 FORMAT = 1
 LIMIT_S = 7200
 """A search that takes longer is given up: a peer that hangs must not hold up the others."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-N_DIGITS = 7
+N_DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Record:
         problem, entrant: names.
         seed: of optimizer and instance.
         setting: as ``Setting``.
-        points: (cost, time, losses ...) of each configuration trained to the end.
+        points: (cost, time, losses ...) of each configuration trained to the end that added to the hypervolume.
         reference: the worst losses still of interest.
         best: the hypervolume that there is.
         ask_ms: median, p90 and maximum of a proposal, milliseconds.
@@ -108,14 +109,13 @@ def _searched(job: JobSpec) -> Record:
     problem = make_problem(job.problem, job.seed)
     optimizer = job.entrant.make(problem, job.seed, job.setting.n_workers, job.setting.continues)
     outcome = simulate(problem, optimizer, job.setting)
-    points = [_rounded([point.cost, point.time, *point.losses]) for point in outcome.points]
     return Record(
         key=job.key,
         problem=job.problem,
         entrant=job.entrant.label,
         seed=job.seed,
         setting=asdict(job.setting),
-        points=points,
+        points=[_rounded([point.cost, point.time, *point.losses]) for point in _adding(outcome.points, problem)],
         reference=problem.reference.tolist(),
         best=problem.best,
         ask_ms=_quantiles_ms(outcome.ask_s),
@@ -194,6 +194,16 @@ def read_records(path: Path) -> list[Record]:
         except (json.JSONDecodeError, TypeError, AttributeError):
             continue
     return records
+
+
+def _adding(points: Iterable[Point], problem: Problem) -> Iterator[Point]:
+    """Yields the points that are better than the reference, and that none before them is as good as."""
+    before = np.empty((0, len(problem.reference)))
+    for point in points:
+        losses = np.asarray(point.losses)
+        if (losses < problem.reference).all() and not (before <= losses).all(axis=1).any():
+            before = np.vstack([before, losses])
+            yield point
 
 
 def _rounded(values: Iterable[float]) -> list[float]:
