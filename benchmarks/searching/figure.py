@@ -38,7 +38,7 @@ def draw(records: Sequence[Record], path: Path, ours: str, continues: bool = Fal
     colours = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(others)} | {ours: OURS}
     for i, problem in enumerate(scores.problems):
         for label in [*others, *([ours] if ours in scores.labels else [])]:
-            low, middle, high = np.quantile(scores.of(label)[i], [0.25, 0.5, 0.75], axis=-1)
+            low, middle, high = np.nanquantile(scores.of(label)[i], [0.25, 0.5, 0.75], axis=-1)
             width = 2.2 if label == ours else 1.1
             panels[i].plot(COSTS, middle, color=colours[label], linewidth=width, label=label)
             panels[i].fill_between(COSTS, low, high, color=colours[label], alpha=0.12, linewidth=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -37,14 +37,14 @@ def shares(record: Record, costs: Sequence[float]) -> Floats:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """Shares of several entrants on several problems, by seed: those seeds and problems that all of them have.
+    """Shares of several entrants by seed, on those problems that all of them have.
 
     Attributes:
         problems: the first axis.
         labels: of the entrants, the second axis.
         costs: the third axis.
         seeds: the last axis.
-        values: shape (n_problems, n_entrants, n_costs, n_seeds).
+        values: shape (n_problems, n_entrants, n_costs, n_seeds), NaN where an entrant lacks a seed; it has one at least.
         left_out: problems that not every entrant has.
     """
 
@@ -60,12 +60,23 @@ class Scores:
         return np.asarray(self.values[:, self.labels.index(label)])
 
     def medians(self, label: str, cost: float) -> Floats:
-        """Returns an entrant's median over seeds on each problem, shape (n_problems,)."""
-        return np.asarray(np.median(self.of(label)[:, self.costs.index(cost)], axis=-1))
+        """Returns an entrant's median over its seeds on each problem, shape (n_problems,)."""
+        return np.asarray(np.nanmedian(self.of(label)[:, self.costs.index(cost)], axis=-1))
 
     def means(self, cost: float) -> Floats:
         """Returns all means over seeds, shape (n_problems, n_entrants)."""
-        return np.asarray(self.values[:, :, self.costs.index(cost)].mean(axis=-1))
+        return np.asarray(np.nanmean(self.values[:, :, self.costs.index(cost)], axis=-1))
+
+    def n_seeds(self, label: str) -> tuple[int, int]:
+        """Returns on how many seeds an entrant searched, on the problem with the fewest and on that with the most."""
+        counts = np.isfinite(self.of(label)[:, 0]).sum(axis=-1)
+        return int(counts.min(initial=len(self.seeds))), int(counts.max(initial=0))
+
+    def paired(self) -> Scores:
+        """Returns the same with those seeds only that every entrant has on every problem."""
+        common = np.asarray(np.isfinite(self.values).all(axis=(0, 1, 2)))
+        seeds = tuple(seed for seed, is_common in zip(self.seeds, common, strict=True) if is_common)
+        return replace(self, seeds=seeds, values=self.values[..., common])
 
 
 def chosen(records: Iterable[Record], n_workers: int, continues: bool) -> list[Record]:
@@ -74,24 +85,18 @@ def chosen(records: Iterable[Record], n_workers: int, continues: bool) -> list[R
 
 
 def scores_of(records: Sequence[Record], costs: Sequence[float] = COSTS) -> Scores:
-    """Returns the scores of records, all of one setting, on the problems and over the seeds that all entrants have."""
+    """Returns the scores of records, all of one setting, on the problems that all entrants have."""
     by_key = {(r.problem, r.entrant, r.seed): r for r in records}
     labels = tuple(dict.fromkeys(r.entrant for r in records))
     every = tuple(dict.fromkeys(r.problem for r in records))
-    seeds = {
-        problem: set.intersection(
-            *({r.seed for r in records if (r.problem, r.entrant) == (problem, e)} for e in labels)
-        )
-        for problem in every
-    }
-    problems = tuple(problem for problem in every if seeds[problem])
-    common = tuple(sorted(set.intersection(*(seeds[problem] for problem in problems)))) if problems else ()
-    values = np.zeros((len(problems), len(labels), len(costs), len(common)))
-    for i, problem in enumerate(problems):
-        for j, label in enumerate(labels):
-            for k, seed in enumerate(common):
-                values[i, j, :, k] = shares(by_key[problem, label, seed], costs)
-    return Scores(problems, labels, tuple(costs), common, values, tuple(p for p in every if p not in problems))
+    had = {(r.problem, r.entrant) for r in records}
+    problems = tuple(problem for problem in every if all((problem, label) in had for label in labels))
+    seeds = tuple(sorted({r.seed for r in records if r.problem in problems}))
+    values = np.full((len(problems), len(labels), len(costs), len(seeds)), np.nan)
+    for (problem, label, seed), record in by_key.items():
+        if problem in problems:
+            values[problems.index(problem), labels.index(label), :, seeds.index(seed)] = shares(record, costs)
+    return Scores(problems, labels, tuple(costs), seeds, values, tuple(p for p in every if p not in problems))
 
 
 def cost_to_reach(curve: Floats, costs: Sequence[float], goal: float) -> float | None:

@@ -38,6 +38,9 @@ def summary(records: Sequence[Record], ours: str, continues: bool = False) -> st
 
 def _heading(scores: Scores) -> str:
     text = f"{len(scores.problems)} problems, {len(scores.labels)} entrants, {len(scores.seeds)} seeds."
+    fewer = {label: counts for label in scores.labels if (counts := scores.n_seeds(label))[0] < len(scores.seeds)}
+    if fewer:
+        text += f" Fewer seeds: {', '.join(f'{label} {low} to {high}' for label, (low, high) in fewer.items())}."
     if scores.left_out:
         text += f" Left out, because not every entrant has them: {', '.join(scores.left_out)}."
     return text
@@ -46,7 +49,7 @@ def _heading(scores: Scores) -> str:
 def _shares_table(scores: Scores) -> str:
     """Returns medians over seeds of the share of the best hypervolume at each cost, the best of each column bold."""
     rows = [["", *scores.problems]]
-    medians = np.median(scores.values, axis=-1)
+    medians = np.nanmedian(scores.values, axis=-1)
     best = medians.max(axis=1)
     for j, label in enumerate(scores.labels):
         row = [label]
@@ -80,7 +83,7 @@ def _ranks(scores: Scores, ours: str) -> str:
 def _reached(records: Sequence[Record], ours: str) -> str:
     """Returns, for each peer, the cost at which ours has what the peer has at 60: medians over problems, and the worst."""
     fine = scores_of(records, FINE)
-    own = np.median(fine.of(ours), axis=-1)
+    own = np.nanmedian(fine.of(ours), axis=-1)
     rows = [["what a peer has at cost 60, ours has at", "median", "worst", "never", "problems"]]
     for peer in peers_of(fine.labels, ours):
         goals = fine.medians(peer, FINE[-1])

@@ -134,8 +134,8 @@ def _parallel(records: Sequence[Record], ours: str, continues: bool) -> list[Ver
 
 def _lost(here: Sequence[Record], alone: Sequence[Record]) -> float:
     """Returns the most that a problem loses, medians over common seeds at the highest cost of the comparison."""
-    pairs = scores_of([*_labelled(here, "many"), *_labelled(alone, "one")])
-    if not pairs.problems or len(pairs.labels) < 2:
+    pairs = scores_of([*_labelled(here, "many"), *_labelled(alone, "one")]).paired()
+    if not pairs.problems or not pairs.seeds or len(pairs.labels) < 2:
         return float("nan")
     return float((pairs.medians("one", COSTS[-1]) - pairs.medians("many", COSTS[-1])).max())
 

@@ -92,14 +92,27 @@ def test_shares_grow_with_cost_and_hold_what_was_known_by_then(searching):
     np.testing.assert_allclose(shares, [0.0, 0.5, 0.625, 0.75])
 
 
-def test_scores_are_over_what_all_entrants_have(searching):
+def test_scores_are_over_the_problems_that_all_entrants_have(searching):
     records = [record(searching, entrant=e, seed=s, problem=p) for e in "ab" for s in range(3) for p in ("p", "q")]
-    records += [record(searching, entrant="a", problem="r"), record(searching, entrant="a", seed=9)]
+    records += [record(searching, entrant="a", problem="r"), record(searching, entrant="a", seed=9, points=[])]
     scores = searching("scores").scores_of(records)
     assert scores.problems == ("p", "q")
     assert scores.left_out == ("r",)
-    assert scores.seeds == (0, 1, 2)
-    assert scores.values.shape == (2, 2, 3, 3)
+    assert scores.seeds == (0, 1, 2, 9)
+    assert scores.values.shape == (2, 2, 3, 4)
+    assert scores.n_seeds("a") == (3, 4)
+    assert scores.n_seeds("b") == (3, 3)
+    # The seed that found nothing is in the mean of its own entrant, and in that of no other.
+    np.testing.assert_allclose(scores.means(60.0), [[0.75 * 3 / 4, 0.75], [0.75, 0.75]])
+    np.testing.assert_allclose(scores.medians("b", 60.0), 0.75)
+
+
+def test_paired_scores_are_over_the_seeds_that_all_have_everywhere(searching):
+    records = [record(searching, entrant="a", seed=s) for s in range(3)]
+    records += [record(searching, entrant="b", seed=s) for s in (1, 2, 5)]
+    paired = searching("scores").scores_of(records).paired()
+    assert paired.seeds == (1, 2)
+    assert np.isfinite(paired.values).all()
 
 
 def test_the_cost_to_reach_is_the_first_that_does(searching):
@@ -148,8 +161,17 @@ def test_idle_workers_and_lost_hypervolume_fail(searching, comparison):
 
 def test_the_report_has_every_part(searching, comparison, tmp_path):
     text = searching("summary").summary(comparison, "bayesian")
-    for part in ("8 problems, 4 entrants, 2 seeds", "Friedman's p", "ours has at", "ask median", "workers", "passed:"):
+    for part in (
+        "8 problems, 4 entrants, 2 seeds.\n",
+        "Friedman's p",
+        "ours has at",
+        "ask median",
+        "workers",
+        "passed:",
+    ):
         assert part in text
+    text = searching("summary").summary([*comparison, record(searching, problem="p3", seed=7)], "bayesian")
+    assert "3 seeds. Fewer seeds: SMAC 2 to 2, Hyperband 2 to 2, TPE 2 to 2, bayesian 2 to 3.\n" in text
     searching("figure").draw(comparison, tmp_path / "figure.svg", "bayesian")
     assert "<svg" in (tmp_path / "figure.svg").read_text()
     with pytest.raises(ValueError, match="a figure is a"):
