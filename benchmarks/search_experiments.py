@@ -1,13 +1,15 @@
 """Shipped experiments with one optimizer and with another: after how many epochs the first has what the second has in the end.
 
     python benchmarks/search_experiments.py run [--experiments digits fashion_mnist] [--optimizers bayesian smac] [--seeds 5] [--until N]
-    python benchmarks/search_experiments.py report [--figure FILE] [--json FILE]
+    python benchmarks/search_experiments.py keep [--searches FILE]
+    python benchmarks/search_experiments.py report [--searches FILE] [--figure FILE] [--json FILE]
 
 Each search is a run of `experiments/NAME.yaml` as it is shipped, but for `optimizer` and `seed`, in a folder
 `build/bench-experiments/NAME/OPTIMIZER/SEED`; what is finished is not done again, what was interrupted is resumed. `--until`
-ends a search after so many full trainings, in place of the experiment's own budget. The hypervolume is that of the front at the
-highest fidelity, in the box of all runs of an experiment; epochs are those that were trained, going on from a checkpoint
-counting the rest only.
+ends a search after so many full trainings, in place of the experiment's own budget. `keep` writes what the report needs of the
+finished ones into a file, beside what it holds of others; `search_experiments.jsonl` has the searches of the documentation. The
+hypervolume is that of the front at the highest fidelity, in the box of all searches of an experiment; epochs are those that were
+trained, going on from a checkpoint counting the rest only.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,17 +29,65 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from dsnn_hpo import pareto
-from dsnn_hpo.comparing import common_box
+from dsnn_hpo.comparing import Box, common_box
 from dsnn_hpo.experiment import read_run
 from dsnn_hpo.journal import History
-from dsnn_hpo.report._hypervolume import hypervolume_in
+from dsnn_hpo.trial import TrialState
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "build" / "bench-experiments"
+KEPT = Path(__file__).with_suffix(".jsonl")
 TARGET_SHARE = 0.5
 COLOURS = ("#c8102e", "#175cd3", "#12805c", "#b54708", "#6941c6")
 
 Series = list[tuple[int, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What is kept of a search.
+
+    Attributes:
+        experiment, optimizer, seed: which one.
+        epochs: trained in all.
+        points: (epochs trained by then, losses ...) of each training at the highest fidelity, by the latest figures: with
+            hindsight where it was measured again.
+    """
+
+    experiment: str
+    optimizer: str
+    seed: int
+    epochs: int
+    points: list[list[float]]
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Returns which one it is."""
+        return self.experiment, self.optimizer, self.seed
+
+    @classmethod
+    def of(cls, name: str, optimizer: str, seed: int, history: History) -> Search:
+        """Returns what is to be kept of a run."""
+        epochs, points = 0, []
+        for result in history.latest_results():
+            epochs += result.n_epochs
+            if result.state is TrialState.COMPLETED and result.trial.fidelity == history.header.fidelity.max_epochs:
+                losses = pareto.losses_of([result], history.objectives)[0]
+                points.append([float(epochs), *(float(f"{loss:.6g}") for loss in losses)])
+        return cls(name, optimizer, seed, epochs, points)
+
+    @property
+    def front(self) -> pareto.Losses:
+        """Returns the losses of its front, shape (n, m)."""
+        losses = np.asarray([point[1:] for point in self.points], dtype=np.float64)
+        return losses[pareto.non_dominated(losses)] if len(losses) else losses
+
+    def series(self, box: Box) -> Series:
+        """Returns (epochs trained so far, share of the box) after each training at the highest fidelity, and in the end."""
+        losses = np.asarray([point[1:] for point in self.points], dtype=np.float64)
+        values = [pareto.hypervolume(losses[: i + 1], box.reference) / box.volume for i in range(len(losses))]
+        series = [(int(point[0]), value) for point, value in zip(self.points, values, strict=True)]
+        return [*series, (self.epochs, values[-1] if values else 0.0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +146,29 @@ def _experiment_file(name: str, optimizer: str, seed: int, arguments: argparse.N
     return path
 
 
+def keep(arguments: argparse.Namespace) -> None:
+    """Writes the finished searches into a file, in place of what it holds of the same."""
+    searches = {search.key: search for search in read_searches(arguments.searches)}
+    searches |= {search.key: search for search in finished_in(arguments.folder, arguments)}
+    lines = [json.dumps(asdict(search)) + "\n" for _, search in sorted(searches.items())]
+    arguments.searches.write_text("".join(lines))
+    print(f"{arguments.searches}: {len(lines)} searches")
+
+
 def report(arguments: argparse.Namespace) -> None:
-    """Prints what the runs say, and writes what is asked for."""
+    """Prints what the searches say, and writes what is asked for."""
+    every = read_searches(arguments.searches) if arguments.searches else finished_in(arguments.folder, arguments)
     found: dict[str, dict[str, dict[int, Series]]] = {}
     summary = {}
     for name in arguments.experiments:
-        runs = read_runs(arguments.folder / name, arguments.optimizers)
-        if not all(runs.get(optimizer) for optimizer in arguments.optimizers):
-            print(f"{name}: no runs of {' and '.join(o for o in arguments.optimizers if not runs.get(o))}")
+        series = series_of([search for search in every if search.experiment == name])
+        missing = [optimizer for optimizer in arguments.optimizers if optimizer not in series]
+        if missing:
+            print(f"{name}: no finished searches of {' and '.join(missing)}")
             continue
-        found[name] = series_of(runs)
+        found[name] = series
         ours, peer = arguments.optimizers
-        reached = reached_by(found[name][ours], found[name][peer])
+        reached = reached_by(series[ours], series[peer])
         summary[name] = [asdict(each) for each in reached]
         print(described(name, ours, peer, reached))
     if arguments.json:
@@ -116,25 +177,33 @@ def report(arguments: argparse.Namespace) -> None:
         draw(found, arguments.figure)
 
 
-def read_runs(folder: Path, optimizers: Sequence[str]) -> dict[str, dict[int, History]]:
-    """Returns the runs of an experiment that are there, by optimizer and seed."""
-    return {
-        optimizer: {
-            int(run.parent.name): read_run(run.parent) for run in sorted(folder.glob(f"{optimizer}/*/journal.jsonl"))
-        }
-        for optimizer in optimizers
-    }
+def read_searches(path: Path) -> list[Search]:
+    """Returns the searches that a file holds, none if there is no file."""
+    return [Search(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def series_of(runs: Mapping[str, Mapping[int, History]]) -> dict[str, dict[int, Series]]:
-    """Returns (epochs, hypervolume) after each result of each run, in the box of all their fronts."""
-    every = [history for by_seed in runs.values() for history in by_seed.values()]
-    fronts = [pareto.losses_of(history.front(), history.objectives) for history in every]
+def finished_in(folder: Path, arguments: argparse.Namespace) -> list[Search]:
+    """Returns the finished searches of a folder, of the experiments and optimizers asked for."""
+    searches = []
+    for name in arguments.experiments:
+        for optimizer in arguments.optimizers:
+            for journal in sorted(folder.glob(f"{name}/{optimizer}/*/journal.jsonl")):
+                if (history := read_run(journal.parent)).finished:
+                    searches.append(Search.of(name, optimizer, int(journal.parent.name), history))
+    return searches
+
+
+def series_of(searches: Iterable[Search]) -> dict[str, dict[int, Series]]:
+    """Returns hypervolume over epochs of searches of one experiment, by optimizer and seed, in the box of all their fronts."""
+    every = list(searches)
+    fronts = [search.front for search in every if search.points]
+    if not fronts:
+        return {}
     box = common_box(fronts)
-    return {
-        optimizer: {seed: hypervolume_in(history, box) for seed, history in by_seed.items()}
-        for optimizer, by_seed in runs.items()
-    }
+    series: dict[str, dict[int, Series]] = {}
+    for search in every:
+        series.setdefault(search.optimizer, {})[search.seed] = search.series(box)
+    return series
 
 
 def reached_by(ours: Mapping[int, Series], peer: Mapping[int, Series]) -> list[Reached]:
@@ -198,15 +267,18 @@ def main() -> None:
     runs = commands.add_parser("run", help="carry out searches")
     runs.add_argument("--seeds", type=int, default=5)
     runs.add_argument("--until", type=float, help="full trainings, in place of the budget")
+    keeps = commands.add_parser("keep", help="write the finished ones into a file")
+    keeps.add_argument("--searches", type=Path, default=KEPT)
     reports = commands.add_parser("report", help="print what they say")
+    reports.add_argument("--searches", type=Path, help="a file of kept ones, in place of the folder")
     reports.add_argument("--figure", type=Path)
     reports.add_argument("--json", type=Path)
-    for command in (runs, reports):
+    for command in (runs, keeps, reports):
         command.add_argument("--experiments", nargs="+", default=["digits", "fashion_mnist"], metavar="NAME")
         command.add_argument("--optimizers", nargs=2, default=["bayesian", "smac"], metavar="NAME")
         command.add_argument("--folder", type=Path, default=FOLDER)
     arguments = parser.parse_args()
-    {"run": run, "report": report}[arguments.command](arguments)
+    {"run": run, "keep": keep, "report": report}[arguments.command](arguments)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,33 @@ def test_the_first_result_that_is_as_good_as_the_peers_last_counts(script):
     assert "MISSED; 1 of 2 seeds" in text
 
 
+def test_hypervolume_is_that_of_full_trainings_in_the_box_of_all_searches(script):
+    one = script.Search("digits", "bayesian", 0, 100, [[20.0, 0.5, 2.0], [50.0, 0.6, 3.0], [90.0, 0.0, 12.0]])
+    other = script.Search("digits", "smac", 0, 80, [[70.0, 1.0, 1.0]])
+    none = script.Search("digits", "smac", 1, 80, [])
+    series = script.series_of([one, other, none])
+    # From the best of each, 0 and 1, to a tenth beyond the worst of the fronts, 1.1 and 13.1.
+    box = 1.1 * 12.1
+    first, both = 0.6 * 11.1 / box, (0.6 * 11.1 + 0.5 * 1.1) / box
+    assert series["bayesian"][0] == [
+        (20, pytest.approx(first)),
+        (50, pytest.approx(first)),
+        (90, pytest.approx(both)),
+        (100, pytest.approx(both)),
+    ]
+    assert series["smac"] == {
+        0: [(70, pytest.approx(0.1 * 12.1 / box)), (80, pytest.approx(0.1 * 12.1 / box))],
+        1: [(80, 0.0)],
+    }
+    assert script.series_of([none]) == {}
+
+
+def test_the_shipped_searches_are_read(script):
+    searches = script.read_searches(script.KEPT)
+    assert len({search.key for search in searches}) == len(searches) > 0
+    assert all(search.points for search in searches)
+
+
 @pytest.mark.slow
 def test_searches_are_carried_out_once_and_reported(tmp_path):
     def call(*arguments):
@@ -45,3 +72,7 @@ def test_searches_are_carried_out_once_and_reported(tmp_path):
     [row] = json.loads((tmp_path / "a.json").read_text())["digits_hardware"]
     assert row["peer_epochs"] >= 81
     assert "</svg>" in (tmp_path / "a.svg").read_text()
+    kept = "--searches", str(tmp_path / "kept.jsonl")
+    for _ in range(2):
+        assert call("keep", *kept) == f"{kept[1]}: 2 searches\n"
+    assert call("report", *kept) == text
