@@ -7,7 +7,8 @@
 
 A full training costs 1, a shorter one its share of the epochs; `--continues` credits what was trained before. The score is the
 hypervolume of the true values of the configurations that were trained to the end, over the best that there is. Searches are kept
-in a file as they end, and are not done twice: delete the file, or name another one, after an optimizer changed. Further
+in a file as they end, and are not done twice: delete the file, or name another one, after an optimizer changed. Those of the
+documentation are in `search_results.jsonl.gz`: `report --results benchmarks/search_results.jsonl.gz`. Further
 settings of ours take part by `--also 'bayesian, cheap tests={"name": "bayesian", "test_price": 0.6}'`; a label that begins with
 "bayesian" is ours, any other one a peer.
 """
@@ -46,6 +47,8 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Carries out the searches that the file of results lacks."""
+    if arguments.results.suffix == ".gz":
+        raise SystemExit(f"{arguments.results}: a compressed file cannot be added to; unpack it and name that one")
     unknown = [name for name in arguments.problems or () if name not in names()]
     if unknown:
         raise SystemExit(f"there is no problem {unknown[0]!r}; there are: {', '.join(map(repr, names()))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import multiprocessing
 import os
@@ -182,11 +183,15 @@ def append(path: Path, record: Record) -> None:
 
 
 def read_records(path: Path) -> list[Record]:
-    """Returns the records of a file, none if there is no file; a line that was cut off, or is of another format, is left out."""
+    """Returns the records of a file, none if there is no file; a line that was cut off, or is of another format, is left out.
+
+    A file whose name ends in ``.gz`` is compressed: it can be read, and not be added to.
+    """
     if not path.exists():
         return []
+    text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
     records = []
-    for line in path.read_text().splitlines():
+    for line in text.splitlines():
         try:
             data = json.loads(line)
             if data.pop("format", None) == FORMAT:

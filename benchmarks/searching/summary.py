@@ -47,16 +47,16 @@ def _heading(scores: Scores) -> str:
 
 
 def _shares_table(scores: Scores) -> str:
-    """Returns medians over seeds of the share of the best hypervolume at each cost, the best of each column bold."""
-    rows = [["", *scores.problems]]
+    """Returns medians over seeds of the share of the best hypervolume at each cost, the best of each problem bold."""
     medians = np.nanmedian(scores.values, axis=-1)
     best = medians.max(axis=1)
-    for j, label in enumerate(scores.labels):
-        row = [label]
-        for i in range(len(scores.problems)):
-            cells = [_share(medians[i, j, k], is_best=medians[i, j, k] >= best[i, k]) for k in range(len(scores.costs))]
-            row.append(" ".join(cells))
-        rows.append(row)
+    rows = [["", *scores.labels]]
+    for i, problem in enumerate(scores.problems):
+        cells = [
+            " ".join(_share(share, is_best=share >= best[i, k] > 0) for k, share in enumerate(of_entrant))
+            for of_entrant in medians[i]
+        ]
+        rows.append([problem, *cells])
     costs = ", ".join(f"{cost:.0f}" for cost in scores.costs)
     return f"Share of the best hypervolume at cost {costs}; medians over seeds.\n\n{_table(rows)}"
 

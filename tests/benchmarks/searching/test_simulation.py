@@ -1,5 +1,6 @@
 """Simulated searches: costs, workers, continuation, the peers, and jobs that are done once."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -142,6 +143,29 @@ def test_a_line_that_was_cut_off_is_done_again_and_the_others_are_not(searching,
     jobs.append(path, jobs.search(specs[1]))
     assert [record.key for record in jobs.read_records(path)] == [spec.key for spec in specs]
     assert jobs.read_records(path)[0].points == json.loads(whole.splitlines()[0])["points"]
+    packed = tmp_path / "results.jsonl.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert jobs.read_records(packed) == jobs.read_records(path)
+
+
+def test_a_record_keeps_what_added_to_the_hypervolume(searching):
+    jobs, simulation, scores = searching("jobs"), searching("simulation"), searching("scores")
+    spec = jobs.JobSpec("dtlz2", searching("entrants").entrants(["random"])[0], 0, simulation.Setting(40.0))
+    record = jobs.search(spec)
+    problem = searching("problems").make_problem("dtlz2", 0)
+    every = simulation.simulate(problem, spec.entrant.make(problem, 0, 1, False), spec.setting).points
+    assert 1 < len(record.points) < len(every) / 2
+    costs = (5.0, 10.0, 20.0, 40.0)
+    of_all = [problem.share([point.losses for point in every if point.cost <= cost]) for cost in costs]
+    assert scores.shares(record, costs) == pytest.approx(of_all, rel=1e-4)
+
+
+def test_the_shipped_results_are_read(searching):
+    jobs, problems = searching("jobs"), searching("problems")
+    records = jobs.read_records(SCRIPT.with_name("search_results.jsonl.gz"))
+    assert {record.problem for record in records} == set(problems.REPORTING)
+    assert len({record.key for record in records}) == len(records)
+    assert len({record.seed for record in records}) >= 10
 
 
 def test_a_search_that_takes_too_long_is_given_up(searching, monkeypatch):
