@@ -15,7 +15,8 @@ from searching.scores import chosen, scores_of
 
 COSTS = tuple(np.geomspace(2, 60, 60).tolist())
 COLOURS = ("#98a2b3", "#5c6b82", "#e08a00", "#b54708", "#12805c", "#6941c6", "#175cd3", "#0e9384", "#84adff")
-OURS = "#c8102e"
+OURS, RELATED = "#c8102e", "#f0a0ad"
+"""Of the entrant compared with the others, and of those whose labels begin with its own."""
 N_COLUMNS = 4
 
 
@@ -34,12 +35,14 @@ def draw(records: Sequence[Record], path: Path, ours: str, continues: bool = Fal
     figure = Figure(figsize=(3.2 * N_COLUMNS, 2.6 * n_rows + 0.6), layout="constrained")
     canvas = FigureCanvasAgg(figure) if path.suffix == ".png" else FigureCanvasSVG(figure)
     panels = figure.subplots(n_rows, N_COLUMNS, squeeze=False, sharex=True).ravel()
-    others = [label for label in scores.labels if label != ours]
-    colours = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(others)} | {ours: OURS}
+    related = [label for label in scores.labels if label != ours and label.startswith(ours)]
+    others = [label for label in scores.labels if label != ours and label not in related]
+    colours = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(others)}
+    colours |= dict.fromkeys(related, RELATED) | {ours: OURS}
     for i, problem in enumerate(scores.problems):
-        for label in [*others, *([ours] if ours in scores.labels else [])]:
+        for label in [*others, *related, *([ours] if ours in scores.labels else [])]:
             low, middle, high = np.nanquantile(scores.of(label)[i], [0.25, 0.5, 0.75], axis=-1)
-            width = 2.2 if label == ours else 1.1
+            width = 2.2 if label == ours else 1.2
             panels[i].plot(COSTS, middle, color=colours[label], linewidth=width, label=label)
             panels[i].fill_between(COSTS, low, high, color=colours[label], alpha=0.12, linewidth=0)
         panels[i].set(title=problem, xscale="log", ylim=(0, None))

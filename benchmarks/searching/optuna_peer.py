@@ -12,23 +12,13 @@ import warnings
 
 import optuna
 from ConfigSpace.exceptions import ForbiddenValueError
-from ConfigSpace.hyperparameters import (
-    CategoricalHyperparameter,
-    OrdinalHyperparameter,
-    UniformFloatHyperparameter,
-    UniformIntegerHyperparameter,
-)
+from ConfigSpace.hyperparameters import Constant
 from ConfigSpace.util import deactivate_inactive_hyperparameters
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.trial import TrialState as OptunaState
 
 from dsnn_hpo.optimizers._protocol import OpenTrials
+from dsnn_hpo.optimizers.optuna import parameter_of, suggest
 from dsnn_hpo.search_space import plain
 from dsnn_hpo.trial import Config, Result, Trial, TrialState
 from searching.problem import Problem
@@ -49,7 +39,6 @@ class OptunaPeer:
     def __init__(self, problem: Problem, seed: int, sampler: str, n_workers: int) -> None:
         self._problem = problem
         self._space = copy.deepcopy(problem.space)
-        self._distributions = {name: _distribution(h) for name, h in self._space.items() if _is_free(h)}
         self._open: OpenTrials[optuna.trial.Trial] = OpenTrials(seed)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with warnings.catch_warnings():
@@ -59,14 +48,13 @@ class OptunaPeer:
         if problem.has_default:
             defaults = {name: h.default_value for name, h in self._space.items()}
             defaults.update(self._space.get_default_configuration())
-            self._study.enqueue_trial(
-                {name: _to_optuna(self._space[name], defaults[name]) for name in self._distributions}
-            )
+            free = {name: h for name, h in self._space.items() if not isinstance(h, Constant)}
+            self._study.enqueue_trial({name: parameter_of(h, defaults[name]) for name, h in free.items()})
 
     def ask(self) -> Trial | None:
         """Returns the next trial, or None where every proposal is forbidden."""
         for _ in range(MAX_RETRIES):
-            trial = self._study.ask(self._distributions)
+            trial = self._study.ask()
             config = self._config(trial)
             if config is not None:
                 return self._open.open(config, self._problem.fidelity.max_epochs, trial)
@@ -83,10 +71,7 @@ class OptunaPeer:
 
     def _config(self, trial: optuna.trial.Trial) -> Config | None:
         """Returns the configuration of a proposal, without what a condition switches off; None where it is forbidden."""
-        values = {name: h.default_value for name, h in self._space.items()}
-        for name, value in trial.params.items():
-            h = self._space[name]
-            values[name] = h.sequence[value] if isinstance(h, OrdinalHyperparameter) else value
+        values = {name: suggest(trial, h) for name, h in self._space.items()}
         try:
             return plain(deactivate_inactive_hyperparameters(values, self._space))
         except ForbiddenValueError:
@@ -99,33 +84,3 @@ def _sampler(name: str, seed: int, n_workers: int) -> BaseSampler:
     if name == "tpe":
         return TPESampler(multivariate=True, constant_liar=n_workers > 1, seed=seed)
     return GPSampler(seed=seed)
-
-
-def _is_free(hyperparameter: object) -> bool:
-    return isinstance(
-        hyperparameter,
-        UniformFloatHyperparameter | UniformIntegerHyperparameter | CategoricalHyperparameter | OrdinalHyperparameter,
-    )
-
-
-def _distribution(hyperparameter: object) -> BaseDistribution:
-    match hyperparameter:
-        case UniformFloatHyperparameter(lower=lower, upper=upper, log=log):
-            return FloatDistribution(float(lower), float(upper), log=log)
-        case UniformIntegerHyperparameter(lower=lower, upper=upper, log=log):
-            return IntDistribution(int(lower), int(upper), log=log)
-        case CategoricalHyperparameter(choices=choices):
-            return CategoricalDistribution([_scalar(choice) for choice in choices])
-        case OrdinalHyperparameter(sequence=sequence):
-            return IntDistribution(0, len(sequence) - 1)
-    raise TypeError(f"Optuna cannot search a {type(hyperparameter).__name__}")
-
-
-def _to_optuna(hyperparameter: object, value: object) -> object:
-    if isinstance(hyperparameter, OrdinalHyperparameter):
-        return list(hyperparameter.sequence).index(value)
-    return _scalar(value)
-
-
-def _scalar(value: object) -> bool | int | float | str:
-    return value.item() if hasattr(value, "item") else value  # type: ignore[return-value]
