@@ -77,14 +77,13 @@ class Search:
         return cls(name, optimizer, seed, epochs, points)
 
     @property
-    def front(self) -> pareto.Losses:
-        """Returns the losses of its front, shape (n, m)."""
-        losses = np.asarray([point[1:] for point in self.points], dtype=np.float64)
-        return losses[pareto.non_dominated(losses)] if len(losses) else losses
+    def losses(self) -> pareto.Losses:
+        """Returns the losses of its points, shape (n, m)."""
+        return np.asarray([point[1:] for point in self.points], dtype=np.float64)
 
     def series(self, box: Box) -> Series:
         """Returns (epochs trained so far, share of the box) after each training at the highest fidelity, and in the end."""
-        losses = np.asarray([point[1:] for point in self.points], dtype=np.float64)
+        losses = self.losses
         values = [pareto.hypervolume(losses[: i + 1], box.reference) / box.volume for i in range(len(losses))]
         series = [(int(point[0]), value) for point, value in zip(self.points, values, strict=True)]
         return [*series, (self.epochs, values[-1] if values else 0.0)]
@@ -196,7 +195,7 @@ def finished_in(folder: Path, arguments: argparse.Namespace) -> list[Search]:
 def series_of(searches: Iterable[Search]) -> dict[str, dict[int, Series]]:
     """Returns hypervolume over epochs of searches of one experiment, by optimizer and seed, in the box of all their fronts."""
     every = list(searches)
-    fronts = [search.front for search in every if search.points]
+    fronts = [losses[pareto.non_dominated(losses)] for search in every if len(losses := search.losses)]
     if not fronts:
         return {}
     box = common_box(fronts)

@@ -36,7 +36,7 @@ def draw(records: Sequence[Record], path: Path, ours: str, continues: bool = Fal
     canvas = FigureCanvasAgg(figure) if path.suffix == ".png" else FigureCanvasSVG(figure)
     panels = figure.subplots(n_rows, N_COLUMNS, squeeze=False, sharex=True).ravel()
     related = [label for label in scores.labels if label != ours and label.startswith(ours)]
-    others = [label for label in scores.labels if label != ours and label not in related]
+    others = [label for label in scores.labels if not label.startswith(ours)]
     colours = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(others)}
     colours |= dict.fromkeys(related, RELATED) | {ours: OURS}
     for i, problem in enumerate(scores.problems):

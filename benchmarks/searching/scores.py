@@ -86,16 +86,16 @@ def chosen(records: Iterable[Record], n_workers: int, continues: bool) -> list[R
 
 def scores_of(records: Sequence[Record], costs: Sequence[float] = COSTS) -> Scores:
     """Returns the scores of records, all of one setting, on the problems that all entrants have."""
-    by_key = {(r.problem, r.entrant, r.seed): r for r in records}
     labels = tuple(dict.fromkeys(r.entrant for r in records))
     every = tuple(dict.fromkeys(r.problem for r in records))
     had = {(r.problem, r.entrant) for r in records}
     problems = tuple(problem for problem in every if all((problem, label) in had for label in labels))
     seeds = tuple(sorted({r.seed for r in records if r.problem in problems}))
     values = np.full((len(problems), len(labels), len(costs), len(seeds)), np.nan)
-    for (problem, label, seed), record in by_key.items():
-        if problem in problems:
-            values[problems.index(problem), labels.index(label), :, seeds.index(seed)] = shares(record, costs)
+    for r in records:
+        if r.problem in problems:
+            place = problems.index(r.problem), labels.index(r.entrant), slice(None), seeds.index(r.seed)
+            values[place] = shares(r, costs)
     return Scores(problems, labels, tuple(costs), seeds, values, tuple(p for p in every if p not in problems))
 
 
