@@ -40,7 +40,8 @@ def _heading(scores: Scores) -> str:
     text = f"{len(scores.problems)} problems, {len(scores.labels)} entrants, {len(scores.seeds)} seeds."
     fewer = {label: counts for label in scores.labels if (counts := scores.n_seeds(label))[0] < len(scores.seeds)}
     if fewer:
-        text += f" Fewer seeds: {', '.join(f'{label} {low} to {high}' for label, (low, high) in fewer.items())}."
+        spans = [f"{label} {low} to {high}" if low < high else f"{label} {low}" for label, (low, high) in fewer.items()]
+        text += f" Fewer seeds: {', '.join(spans)}."
     if scores.left_out:
         text += f" Left out, because not every entrant has them: {', '.join(scores.left_out)}."
     return text
