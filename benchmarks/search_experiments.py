@@ -1,12 +1,13 @@
 """Shipped experiments with one optimizer and with another: after how many epochs the first has what the second has in the end.
 
-    python benchmarks/search_experiments.py run [--experiments digits fashion_mnist] [--optimizers bayesian smac] [--seeds 5] [--until N]
+    python benchmarks/search_experiments.py run [--experiments digits fashion_mnist] [--optimizers bayesian smac] [--seeds 5] [--until N] [--n-train N]
     python benchmarks/search_experiments.py keep [--searches FILE]
     python benchmarks/search_experiments.py report [--searches FILE] [--figure FILE] [--json FILE]
 
 Each search is a run of `experiments/NAME.yaml` as it is shipped, but for `optimizer` and `seed`, in a folder
 `build/bench-experiments/NAME/OPTIMIZER/SEED`; what is finished is not done again, what was interrupted is resumed. `--until`
-ends a search after so many full trainings, in place of the experiment's own budget. `keep` writes what the report needs of the
+ends a search after so many full trainings, in place of the experiment's own budget, and `--n-train` has it train on so many
+samples: for a comparison that would take days. `keep` writes what the report needs of the
 finished ones into a file, beside what it holds of others; `search_experiments.jsonl` has the searches of the documentation. The
 hypervolume is that of the front at the highest fidelity, in the box of all searches of an experiment; epochs are those that were
 trained, going on from a checkpoint counting the rest only.
@@ -139,6 +140,8 @@ def _experiment_file(name: str, optimizer: str, seed: int, arguments: argparse.N
     data |= {"optimizer": optimizer, "seed": seed}
     if arguments.until is not None:
         data["budget"] = {"full_trainings": arguments.until}
+    if arguments.n_train is not None:
+        data["task"]["n_train"] = arguments.n_train
     path = Path(arguments.folder, name, optimizer, f"{seed}.yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(data, sort_keys=False))
@@ -266,6 +269,7 @@ def main() -> None:
     runs = commands.add_parser("run", help="carry out searches")
     runs.add_argument("--seeds", type=int, default=5)
     runs.add_argument("--until", type=float, help="full trainings, in place of the budget")
+    runs.add_argument("--n-train", type=int, help="training samples, in place of the experiment's number")
     keeps = commands.add_parser("keep", help="write the finished ones into a file")
     keeps.add_argument("--searches", type=Path, default=KEPT)
     reports = commands.add_parser("report", help="print what they say")

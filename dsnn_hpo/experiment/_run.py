@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from dsnn_hpo import report
 from dsnn_hpo.energy import rated_w_per_core
 from dsnn_hpo.errors import JournalError, RunInterruptedError
@@ -152,9 +154,12 @@ def _session(
         driver = Driver(optimizer, workplace, opened, history, [mirror, *observers], keep)
         timeout_s = MIRROR_TIMEOUT_INTERRUPTED_S
         try:
-            if not history.finished:
-                replay(optimizer, history, should_stop, n_known)
-                _drive_to_the_end(driver, experiment, workplace, folder, should_stop)
+            # What this process computes, proposals, is small; threads that wait for each other on cores that workers keep
+            # busy take seconds for milliseconds of it.
+            with threadpool_limits(limits=1):
+                if not history.finished:
+                    replay(optimizer, history, should_stop, n_known)
+                    _drive_to_the_end(driver, experiment, workplace, folder, should_stop)
             timeout_s = MIRROR_TIMEOUT_S
         finally:
             executor.close()
