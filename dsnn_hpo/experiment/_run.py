@@ -154,10 +154,10 @@ def _session(
         driver = Driver(optimizer, workplace, opened, history, [mirror, *observers], keep)
         timeout_s = MIRROR_TIMEOUT_INTERRUPTED_S
         try:
-            # What this process computes, proposals, is small; threads that wait for each other on cores that workers keep
-            # busy take seconds for milliseconds of it.
-            with threadpool_limits(limits=1):
-                if not history.finished:
+            if not history.finished:
+                # What this process computes, proposals, is small; threads that wait for each other on cores that workers
+                # keep busy take seconds for milliseconds of it.
+                with threadpool_limits(limits=1):
                     replay(optimizer, history, should_stop, n_known)
                     _drive_to_the_end(driver, experiment, workplace, folder, should_stop)
             timeout_s = MIRROR_TIMEOUT_S
