@@ -6,6 +6,8 @@ READY := $(VENV)/.ready
 CSRC := dsnn_hpo/kernels/csrc
 LIBRARY := dsnn_hpo/kernels/libdsnn_kernels.so
 BUILT := $(VENV)/.built
+# Processes that `make test` spreads the files of tests over.
+JOBS ?= 2
 # The library that `make sanitize` tests: a build folder of its own, never the installed one.
 SANITIZED := build/sanitized
 
@@ -17,7 +19,7 @@ demo: $(BUILT)
 
 test: $(BUILT)
 	bash tests/system_packages.sh
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-slow: $(BUILT)
 	bash tests/system_packages.sh
