@@ -130,7 +130,7 @@ class BayesianOptimizer:
     def _first_full(self, generator: np.random.Generator) -> Proposal | None:
         """Returns one of the best of the initial design, to be trained to the end, while hardly any was."""
         trials, full = self._known.trials, self._known.full
-        n_full = sum(known.last == full for known in trials.configurations)
+        n_full = sum(known.has_or_awaits(full) for known in trials.configurations)
         if n_full >= N_STRAIGHT_TO_FULL or len(trials.outcomes) < self._enough:
             return None
         waiting = set(trials.waiting(full).tolist())
