@@ -27,6 +27,7 @@ from searching.figure import draw
 from searching.jobs import JobSpec, read_records, run_all
 from searching.problems import FIRST_SEEDS, SETS, make_problem, names
 from searching.recorded import RecordingMissingError
+from searching.scores import MixedRecordsError
 from searching.simulation import Setting
 from searching.summary import summary
 from searching.tables import TableMissingError
@@ -44,7 +45,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     try:
         {"run": run, "report": report, "ask": ask, "list": show}[arguments.command](arguments)
-    except UnknownEntrantError as error:
+    except (UnknownEntrantError, MixedRecordsError) as error:
         raise SystemExit(str(error)) from None
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -55,15 +56,43 @@ def _non_dominated_of_two(points: Losses) -> npt.NDArray[np.bool_]:
     return mask
 
 
+def fronts(losses: npt.ArrayLike) -> Iterator[npt.NDArray[np.intp]]:
+    """Yields the numbers of the rows that no other dominates, then of those that none of the rest does, and so on.
+
+    Args:
+        losses: shape (n, m), smaller is better.
+    """
+    points = _as_points(losses)
+    left = np.arange(len(points))
+    if len(points) and points.shape[1] <= 2:
+        rank = _ranks_of_two(points)
+        by_rank = np.argsort(rank, kind="stable")
+        yield from np.split(by_rank, np.flatnonzero(np.diff(rank[by_rank])) + 1)
+        return
+    while len(left):
+        mask = non_dominated(points[left])
+        yield left[mask]
+        left = left[~mask]
+
+
 def ranks(losses: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Returns the non-domination rank of each row, shape (n,), the front being 0 (NSGA-II, Deb et al. 2002)."""
-    points = _as_points(losses)
-    rank = np.full(len(points), -1, dtype=np.int64)
-    current = 0
-    while (left := np.flatnonzero(rank < 0)).size:
-        rank[left[non_dominated(points[left])]] = current
-        current += 1
+    rank = np.zeros(len(_as_points(losses)), dtype=np.int64)
+    for current, members in enumerate(fronts(losses)):
+        rank[members] = current
     return rank
+
+
+def _ranks_of_two(points: Losses) -> npt.NDArray[np.int64]:
+    """Returns the same of two objectives or one: a row is in the first front whose least second loss so far is higher."""
+    # In lexicographic order no row is dominated by a later one.
+    rows, inverse = np.unique(points[:, [0, -1]], axis=0, return_inverse=True)
+    rank = np.empty(len(rows), dtype=np.int64)
+    least: list[float] = []
+    for i, second in enumerate(rows[:, 1].tolist()):
+        rank[i] = front = bisect_right(least, second)
+        least[front : front + 1] = [second]
+    return rank[inverse.reshape(-1)]
 
 
 def hypervolume(losses: npt.ArrayLike, reference: npt.ArrayLike) -> float:

@@ -17,12 +17,16 @@ Config = Mapping[str, Scalar]
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """One figure to optimise; ``loss`` is the only place where a sign flips."""
+    """One figure to optimise; ``loss`` is the only place where a sign flips. Another goal raises ValueError."""
 
     name: str
     goal: Literal["minimize", "maximize"]
-    unit: str
-    description: str
+    unit: str = ""
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if self.goal not in ("minimize", "maximize"):
+            raise ValueError(f"objective {self.name}: its goal is 'minimize' or 'maximize', not {self.goal!r}")
 
     def loss(self, value: float) -> float:
         """Returns the value as something to minimise."""
@@ -69,11 +73,21 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """A range of training lengths in epochs; successive rungs are a factor ``eta`` apart."""
+    """A range of training lengths in epochs; successive rungs are a factor ``eta`` apart, counted from the longest.
+
+    Whatever makes a trial dearer and truer can stand for epochs: samples, folds, steps of a simulation. Raises ValueError
+    unless ``1 <= min_epochs <= max_epochs`` and ``eta >= 2``.
+    """
 
     min_epochs: int
     max_epochs: int
     eta: int = 3
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min_epochs <= self.max_epochs:
+            raise ValueError(f"epochs must be at least 1, and min {self.min_epochs} not above max {self.max_epochs}")
+        if self.eta < 2:
+            raise ValueError(f"eta must be 2 or more, not {self.eta}")
 
     def rungs(self) -> tuple[int, ...]:
         """Returns the rungs in epochs, ascending, the last one ``max_epochs`` (eq. ``max / eta**k``, rounded)."""

@@ -45,6 +45,12 @@ def test_ranks_peel_fronts(points):
     for i, j in itertools.permutations(range(len(points)), 2):
         if dominates(points[i], points[j]):
             assert ranks[i] < ranks[j]
+    # Who is not on the first front is below one of the front before its own.
+    for rank, point in zip(ranks, points, strict=True):
+        above = [other for other, r in zip(points, ranks, strict=True) if r == rank - 1]
+        assert rank == 0 or any(dominates(other, point) for other in above)
+    fronts = list(pareto.fronts(points))
+    assert [sorted(front) for front in fronts] == [np.flatnonzero(ranks == r).tolist() for r in range(len(fronts))]
 
 
 @given(small_points)

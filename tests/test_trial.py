@@ -48,6 +48,17 @@ def test_rungs_end_at_the_longest_training(fidelity, rungs):
     assert fidelity.rungs() == rungs
 
 
+@pytest.mark.parametrize("wrong", [(0, 9), (9, 1), (1, 9, 1)])
+def test_a_fidelity_without_rungs_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"epochs must be at least 1, and min|eta must be 2 or more"):
+        Fidelity(*wrong)
+
+
+def test_a_goal_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="objective error: its goal is 'minimize' or 'maximize', not 'min'"):
+        Objective("error", "min")
+
+
 @given(configs, st.integers(0, 2**31))
 @settings(deadline=None, derandomize=True)
 def test_key_depends_on_content_and_not_on_order(config, seed):

@@ -56,7 +56,7 @@ class Entrant:
         if self.engine == "optuna":
             from searching.optuna_peer import OptunaPeer
 
-            return OptunaPeer(problem, seed, str(self.settings["sampler"]), n_workers)
+            return OptunaPeer(problem, seed, self.settings, n_workers)
         if self.engine == "smac":
             from searching.smac_peer import SmacPeer
 
@@ -70,7 +70,7 @@ PEERS = (
     Entrant("Hyperband", engine="hyperband"),
     # Through our adapter: its docstring says which defects of SMAC 2.4.1 it works around.
     Entrant("SMAC", {"name": "smac"}),
-    Entrant("NSGA-II", {"sampler": "nsga2"}, "optuna"),
+    Entrant("NSGA-II", {"sampler": "nsga2", "population_size": 20}, "optuna"),
     Entrant("TPE", {"sampler": "tpe"}, "optuna"),
     Entrant("GPSampler", {"sampler": "gp"}, "optuna"),
     Entrant("ASHA, random", {"name": "asha", "proposals": "random"}),

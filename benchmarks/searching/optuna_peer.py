@@ -1,6 +1,6 @@
 """Optuna's samplers at full fidelity, with the settings that its documentation recommends.
 
-NSGA-II with its default population of 50; TPE multivariate (recommended where hyperparameters interact), with the constant liar
+NSGA-II with a population of 20, as its default of 50 would make nearly all of 60 trainings random ones; TPE multivariate (recommended where hyperparameters interact), with the constant liar
 where there are several workers (recommended to spread them); GPSampler for objectives with noise. Pruners, which would make use
 of fidelities, do not exist for several objectives.
 """
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import optuna
 from ConfigSpace.exceptions import ForbiddenValueError
@@ -32,18 +34,18 @@ class OptunaPeer:
     Args:
         problem: to be searched.
         seed: fixes the proposals.
-        sampler: "nsga2", "tpe" or "gp".
+        settings: ``sampler``, which is "nsga2", "tpe" or "gp", and ``population_size`` of the first.
         n_workers: how many trainings run at a time.
     """
 
-    def __init__(self, problem: Problem, seed: int, sampler: str, n_workers: int) -> None:
+    def __init__(self, problem: Problem, seed: int, settings: Mapping[str, Any], n_workers: int) -> None:
         self._problem = problem
         self._space = copy.deepcopy(problem.space)
         self._open: OpenTrials[optuna.trial.Trial] = OpenTrials(seed)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            chosen = _sampler(sampler, seed, n_workers)
+            chosen = _sampler(settings, seed, n_workers)
         self._study = optuna.create_study(directions=["minimize"] * len(problem.objectives), sampler=chosen)
         if problem.has_default:
             defaults = {name: h.default_value for name, h in self._space.items()}
@@ -78,9 +80,9 @@ class OptunaPeer:
             return None
 
 
-def _sampler(name: str, seed: int, n_workers: int) -> BaseSampler:
-    if name == "nsga2":
-        return NSGAIISampler(seed=seed)
-    if name == "tpe":
+def _sampler(settings: Mapping[str, Any], seed: int, n_workers: int) -> BaseSampler:
+    if settings["sampler"] == "nsga2":
+        return NSGAIISampler(population_size=settings["population_size"], seed=seed)
+    if settings["sampler"] == "tpe":
         return TPESampler(multivariate=True, constant_liar=n_workers > 1, seed=seed)
     return GPSampler(seed=seed)

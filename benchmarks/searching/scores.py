@@ -17,6 +17,10 @@ COSTS = (15.0, 30.0, 60.0)
 TOLERANCE = 1e-9
 
 
+class MixedRecordsError(Exception):
+    """Records that cannot be told apart."""
+
+
 def shares(record: Record, costs: Sequence[float]) -> Floats:
     """Returns the share of the best hypervolume that a search had reached at each cost, shape (n_costs,); costs ascend.
 
@@ -85,7 +89,11 @@ def chosen(records: Iterable[Record], n_workers: int, continues: bool) -> list[R
 
 
 def scores_of(records: Sequence[Record], costs: Sequence[float] = COSTS) -> Scores:
-    """Returns the scores of records, all of one setting, on the problems that all entrants have."""
+    """Returns the scores of records, all of one setting, on the problems that all entrants have.
+
+    Raises:
+        MixedRecordsError: an entrant has two searches of one seed and problem.
+    """
     labels = tuple(dict.fromkeys(r.entrant for r in records))
     every = tuple(dict.fromkeys(r.problem for r in records))
     had = {(r.problem, r.entrant) for r in records}
@@ -95,6 +103,11 @@ def scores_of(records: Sequence[Record], costs: Sequence[float] = COSTS) -> Scor
     for r in records:
         if r.problem in problems:
             place = problems.index(r.problem), labels.index(r.entrant), slice(None), seeds.index(r.seed)
+            if np.isfinite(values[place]).any():
+                raise MixedRecordsError(
+                    f"{r.problem}, {r.entrant}, seed {r.seed}: two searches; of an entrant, a file of results holds one "
+                    "budget and one setting"
+                )
             values[place] = shares(r, costs)
     return Scores(problems, labels, tuple(costs), seeds, values, tuple(p for p in every if p not in problems))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dsnn_hpo.errors import InputError
 from dsnn_hpo.optimizers._background import Background, Budget, KnownFigure
 from dsnn_hpo.optimizers._config import (
     AshaConfig,
@@ -17,7 +18,7 @@ from dsnn_hpo.optimizers._config import (
 from dsnn_hpo.optimizers._constraints import check_aims
 from dsnn_hpo.optimizers._plan import Plan, initial_design, plan
 from dsnn_hpo.optimizers._protocol import Optimizer, RecallingOptimizer
-from dsnn_hpo.trial import Fidelity, Objective
+from dsnn_hpo.trial import Fidelity, Objective, Result, Trial, TrialState
 
 if TYPE_CHECKING:
     from ConfigSpace import ConfigurationSpace
@@ -27,14 +28,19 @@ __all__ = [
     "Background",
     "BayesianConfig",
     "Budget",
+    "Fidelity",
     "KnownFigure",
+    "Objective",
     "Optimizer",
     "OptimizerConfig",
     "OptunaConfig",
     "Plan",
     "RandomConfig",
     "RecallingOptimizer",
+    "Result",
     "SmacConfig",
+    "Trial",
+    "TrialState",
     "can_be_pickled",
     "check_optimizer",
     "initial_design",
@@ -65,8 +71,14 @@ def make_optimizer(
     """Returns a fresh optimizer of the configured engine, which is imported only now; ``space`` is left untouched.
 
     The model-based optimizer makes use of the background, the others know nothing of it.
+
+    Raises:
+        InputError: a constraint, the reference or the weights are not right for the objectives; or the configuration
+            names earlier runs, and the background has no results of theirs: only an experiment reads run folders.
     """
     if isinstance(config, BayesianConfig):
+        if config.warm_start and not (background and background.earlier):
+            raise InputError("warm_start: an experiment reads earlier runs; here give Background(earlier=results)")
         from dsnn_hpo.optimizers.bayesian import BayesianOptimizer
 
         return BayesianOptimizer(config, space, objectives, fidelity, seed, background)

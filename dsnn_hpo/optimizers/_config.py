@@ -57,12 +57,13 @@ class BayesianConfig(_Settings):
     n_initial: PositiveInt | None = Field(
         default=None,
         description="configurations chosen without the model, each at the lowest rung (default: 7 a hyperparameter, at most "
-        "64 and at most the cost of 3 full trainings, hyperparameters + 2 at least)",
+        "64, and at most the cost of 3 full trainings, a fifth of the full trainings and a third of the trials of the "
+        "budget, but hyperparameters + 2 at least)",
     )
     reference: dict[str, float] = Field(
         default_factory=dict,
-        description="by objective, the worst value still of interest, e.g. {error: 0.2}: the search spends nothing on "
-        "fronts beyond it (default: what most of the first configurations reach)",
+        description="by objective, the worst value still of interest, in its own unit, e.g. {error: 0.2}: the model "
+        "seeks nothing worse (default: what most of the first configurations reach)",
     )
     weights: dict[str, float] = Field(
         default_factory=dict,

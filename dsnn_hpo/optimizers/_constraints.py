@@ -48,7 +48,7 @@ class Constraint:
         name, goal = match[1], "minimize" if match[2] == "<=" else "maximize"
         output = next((o for o in objectives if o.name == name), None)
         if output is None:
-            output = Objective(name, "minimize", "", "") if goal == "minimize" else Objective(name, "maximize", "", "")
+            output = Objective(name, "minimize") if goal == "minimize" else Objective(name, "maximize")
         if output.goal != goal:
             raise InputError(f"constraint {text!r} bounds {name} from its better side: it is to {output.goal}")
         return cls(output, output.loss(value))
@@ -57,11 +57,21 @@ class Constraint:
 def check_aims(config: BayesianConfig, objectives: Sequence[Objective]) -> None:
     """Raises InputError where a constraint, the reference or the weights name something that is no objective."""
     names = [o.name for o in objectives]
-    for text in config.constraints:
-        if (name := Constraint.parse(text, objectives).output.name) not in names:
-            raise InputError(f"constraint {text!r}: no objective {one_of(name, names)}")
+    for text, constraint in zip(config.constraints, constraints_of(config, objectives), strict=True):
+        if constraint.output.name not in names:
+            raise InputError(f"constraint {text!r}: no objective {one_of(constraint.output.name, names)}")
     reference_losses(config, objectives)
     mean_one_weights(config, objectives)
+
+
+def constraints_of(config: BayesianConfig, objectives: Sequence[Objective]) -> list[Constraint]:
+    """Returns the constraints; raises InputError where one is none, or two bound the same figure."""
+    constraints = [Constraint.parse(text, objectives) for text in config.constraints]
+    names = [c.output.name for c in constraints]
+    for text, name in zip(config.constraints, names, strict=True):
+        if names.count(name) > 1:
+            raise InputError(f"constraint {text!r}: another one bounds {name}, too; one for each figure is possible")
+    return constraints
 
 
 def reference_losses(config: BayesianConfig, objectives: Sequence[Objective]) -> dict[int, float]:

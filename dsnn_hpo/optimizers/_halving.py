@@ -14,7 +14,7 @@ import numpy as np
 
 from dsnn_hpo.optimizers._trials import Trials
 from dsnn_hpo.optimizers._vectors import Floats
-from dsnn_hpo.pareto import non_dominated
+from dsnn_hpo.pareto import fronts
 
 
 def best_first(losses: Floats, n: int) -> list[int]:
@@ -24,13 +24,14 @@ def best_first(losses: Floats, n: int) -> list[int]:
         losses: shape (n_rows, m), smaller is better.
         n: how many, at most.
     """
-    left = np.arange(len(losses))
     order: list[int] = []
-    while len(order) < n and len(left):
-        mask = non_dominated(losses[left])
-        layer = left[mask]
-        order.extend(layer[np.argsort(-_crowding(losses[layer]), kind="stable")].tolist())
-        left = left[~mask]
+    for front in fronts(losses):
+        if len(order) >= n:
+            break
+        # Of one or two, both are ends.
+        if len(front) > 2:
+            front = front[np.argsort(-_crowding(losses[front]), kind="stable")]
+        order.extend(front.tolist())
     return order[:n]
 
 

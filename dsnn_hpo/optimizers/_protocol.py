@@ -18,7 +18,7 @@ class Optimizer(Protocol):
     """
 
     def ask(self) -> Trial | None:
-        """Returns the next trial, or None where nothing is left to propose."""
+        """Returns the next trial, or None if there is none now; with no trial in flight, None is final."""
         ...
 
     def tell(self, result: Result) -> None:

@@ -37,6 +37,10 @@ class Known:
     n_in_flight: int = 0
     has_failed: bool = False
 
+    def has_or_awaits(self, fidelity: int) -> bool:
+        """Returns whether a training of this length, or a longer one, is completed or under way."""
+        return self.reached >= fidelity or (self.last >= fidelity and self.n_in_flight > 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -87,7 +91,8 @@ class Trials:
         self._n_objectives = n_objectives
         self._index: dict[str, int] = {}
         self._names: list[str] = []
-        self._fingerprints: set[bytes] = set()
+        self._configs: list[Config] = []
+        self._fingerprints: dict[bytes, int] = {}
         self._in_flight: dict[int, Trial] = {}
         self._latest: dict[int, tuple[float, ...]] = {}
         self.configurations: list[Known] = []
@@ -97,8 +102,9 @@ class Trials:
         self.n_asked = 0
 
     def ask(self, row: Floats, fidelity: int) -> Trial:
-        """Returns the next trial, noted as asked."""
-        config = self._space.config(row)
+        """Returns the next trial, noted as asked; a known configuration is itself again, to the last digit."""
+        index = self._fingerprints.get(fingerprints(row[None])[0])
+        config = self._space.config(row) if index is None else self._configs[index]
         trial = Trial(self.n_asked, config, fidelity, trial_seed(self._seed, config))
         self.asked(trial)
         return trial
@@ -112,8 +118,9 @@ class Trials:
         if index is None:
             index = self._index[name] = len(self.configurations)
             self._names.append(name)
+            self._configs.append(trial.config)
             self.configurations.append(Known(self._space.row(trial.config), trial.fidelity, trial.fidelity))
-            self._fingerprints.update(fingerprints(self.configurations[index].row[None]))
+            self._fingerprints.setdefault(fingerprints(self.configurations[index].row[None])[0], index)
         known = self.configurations[index]
         known.first, known.last = min(known.first, trial.fidelity), max(known.last, trial.fidelity)
         known.n_in_flight += 1
@@ -146,9 +153,14 @@ class Trials:
         """Returns whether a configuration was proposed."""
         return identity(config) in self._index
 
-    def is_new(self, rows: Floats) -> npt.NDArray[np.bool_]:
-        """Returns a mask of the rows that were never proposed; of equal ones only the first."""
-        seen: set[bytes] = set()
+    def is_new(self, rows: Floats, seen: set[bytes] | None = None) -> npt.NDArray[np.bool_]:
+        """Returns a mask of the rows that were never proposed; of equal ones only the first.
+
+        Args:
+            rows: shape (n, n_columns).
+            seen: fingerprints of rows that are not new either; these are added.
+        """
+        seen = set() if seen is None else seen
         mask = np.zeros(len(rows), dtype=np.bool_)
         for i, fingerprint in enumerate(fingerprints(rows)):
             mask[i] = fingerprint not in self._fingerprints and fingerprint not in seen

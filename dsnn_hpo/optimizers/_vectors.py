@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ STEP_SIZES = (0.3, 0.1, 0.03, 0.01)
 """Standard deviations of a mutation, in a hyperparameter's range."""
 LEAST_DENSITY = 1e-3
 """Of a hyperparameter's value: beliefs rule out nothing."""
+N_GRID = 2001
 
 
 class VectorSpace:
@@ -141,6 +143,11 @@ class VectorSpace:
                 columns.append(np.where(np.isnan(values), 0.5, values / span))
         return np.stack(columns, axis=1) if columns else np.zeros((len(rows), 0))
 
+    @cached_property
+    def max_log_prior(self) -> float:
+        """Returns what ``log_prior`` is at most, as far as a fine grid tells, where all hyperparameters are active."""
+        return float(sum(np.log(self._density(i, _grid(self._hyperparameters[i])).max()) for i in self._shaped))
+
     def log_prior(self, rows: Floats) -> Floats:
         """Returns the logarithm of the rows' density over that of a uniform space, shape (n,), where it falls far below that, ``LEAST_DENSITY`` of it.
 
@@ -148,12 +155,17 @@ class VectorSpace:
         """
         total = np.zeros(len(rows))
         for index in self._shaped:
-            hyperparameter, values = self._hyperparameters[index], rows[:, index]
+            values = rows[:, index]
             active = np.flatnonzero(~np.isnan(values))
-            density = np.asarray(hyperparameter._vector_dist.pdf_vector(values[active]), dtype=np.float64)
-            size = _n_values(hyperparameter)
-            total[active] += np.log(np.maximum(density * (size if np.isfinite(size) else 1.0), LEAST_DENSITY))
+            total[active] += np.log(np.maximum(self._density(index, values[active]), LEAST_DENSITY))
         return total
+
+    def _density(self, index: int, values: Floats) -> Floats:
+        """Returns the density of a hyperparameter's values over that of the uniform distribution."""
+        hyperparameter = self._hyperparameters[index]
+        density = np.asarray(hyperparameter._vector_dist.pdf_vector(values), dtype=np.float64)
+        size = _n_values(hyperparameter)
+        return density * (size if np.isfinite(size) else 1.0)
 
     def enumerate(self) -> Floats | None:
         """Returns every legal row, or None where there are more than ``MAX_ENUMERATED``, or infinitely many."""
@@ -172,9 +184,12 @@ class VectorSpace:
 
     def _raw(self, n: int, generator: np.random.Generator) -> Floats:
         legacy = np.random.RandomState(generator.integers(2**32, dtype=np.uint32))
-        return np.stack([h._vector_dist.sample_vector(n=n, seed=legacy) for h in self._hyperparameters], axis=1).astype(
-            np.float64
-        )
+        columns = [h._vector_dist.sample_vector(n=n, seed=legacy) for h in self._hyperparameters]
+        for i, h in enumerate(self._hyperparameters):
+            if isinstance(h, NormalIntegerHyperparameter | BetaIntegerHyperparameter) and h.log:
+                # ConfigSpace draws these from a grid that is not that of the integers.
+                columns[i] = h.to_vector(h.to_value(columns[i]))
+        return np.stack(columns, axis=1).astype(np.float64)
 
     def _legal(self, rows: Floats) -> Floats:
         # ConfigSpace takes a column for each configuration.
@@ -224,6 +239,15 @@ def _all_values(hyperparameter: Hyperparameter[Any, Any]) -> Floats:
     assert isinstance(hyperparameter, NumericalHyperparameter)
     values = np.arange(int(hyperparameter.lower), int(hyperparameter.upper) + 1)
     return np.asarray(hyperparameter.to_vector(values), dtype=np.float64)
+
+
+def _grid(hyperparameter: Hyperparameter[Any, Any]) -> Floats:
+    """Returns all values, or so many of a number that they tell the highest density."""
+    if _n_values(hyperparameter) <= N_GRID:
+        return _all_values(hyperparameter)
+    values = np.linspace(0.0, 1.0, N_GRID)
+    is_whole = np.isfinite(_n_values(hyperparameter))
+    return np.asarray(hyperparameter.to_vector(hyperparameter.to_value(values)) if is_whole else values)
 
 
 def _stepped(

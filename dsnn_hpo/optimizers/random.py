@@ -17,7 +17,7 @@ MAX_REPEATS = 1000
 
 
 class RandomOptimizer:
-    """Proposes every configuration of the space with equal chance, none twice."""
+    """Proposes configurations by the space's own distributions, none twice."""
 
     def __init__(self, config: RandomConfig, space: ConfigurationSpace, fidelity: Fidelity, seed: int) -> None:
         self._space = copy.deepcopy(space)

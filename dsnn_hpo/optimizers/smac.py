@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import itertools
 import logging
 import tempfile
 import warnings
@@ -266,10 +265,14 @@ class _Configurations:
                     yield configuration
                 elif (n_repeats := n_repeats + 1) == MAX_REPEATS:
                     break
-        for configuration in itertools.cycle(known.values()):
-            if self._is_done(len(known)):
-                return
-            yield configuration
+        # In the same order each time, brackets of sizes that go into their number would meet the same ones for ever.
+        generator = np.random.default_rng(0)
+        names = list(known)
+        while True:
+            for name in generator.permutation(names).tolist():
+                if self._is_done(len(known)):
+                    return
+                yield known[name]
 
     def _modelled(self) -> Iterator[Configuration]:
         proposals = iter(self._selector)

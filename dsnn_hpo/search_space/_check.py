@@ -118,9 +118,9 @@ def _shape(item: Item, place: Place) -> None:
             place.fail(f"{key} must be a number, not {short(value)}")
     if "mu" in item and not lower <= item["mu"] <= upper:
         place.fail(f"mu {item['mu']!r} is not between lower {lower!r} and upper {upper!r}")
-    # Of logarithms, ConfigSpace takes the deviation as a factor.
-    if "sigma" in item and item.get("log") and item["sigma"] <= 1:
-        place.fail(f"on a log scale sigma is the factor of one deviation, above 1, not {item['sigma']!r}")
+    # So ConfigSpace takes the deviation of logarithms.
+    if "sigma" in item and item.get("log") and item["sigma"] > 0 and (factor := lower + item["sigma"]) <= 1:
+        place.fail(f"on a log scale one deviation is a factor of lower + sigma, which must be above 1, not {factor:g}")
     if "sigma" in item and item["sigma"] <= 0:
         place.fail(f"sigma must be above 0, not {item['sigma']!r}")
     for key in ("alpha", "beta"):

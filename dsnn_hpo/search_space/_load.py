@@ -92,7 +92,8 @@ def plain(configuration: Configuration) -> dict[str, Scalar]:
 
 def _plain_value(value: object) -> Scalar:
     scalar = value.item() if isinstance(value, np.generic) else value
-    assert isinstance(scalar, (bool, int, float, str))
+    if not isinstance(scalar, bool | int | float | str):
+        raise SearchSpaceError(f"{value!r} is no value of a hyperparameter: numbers, truth values and text are")
     return scalar
 
 

@@ -19,9 +19,13 @@ from ConfigSpace import (
     Configuration,
     ConfigurationSpace,
     Constant,
+    Float,
     ForbiddenAndConjunction,
     ForbiddenEqualsClause,
     ForbiddenGreaterThanClause,
+    ForbiddenGreaterThanEqualsClause,
+    ForbiddenLessThanClause,
+    ForbiddenLessThanEqualsClause,
     InCondition,
     OrdinalHyperparameter,
     UniformFloatHyperparameter,
@@ -109,6 +113,9 @@ def _measure(trial: Trial) -> dict[str, float]:
     error = 0.05 * abs(math.log10(lr) + 2.5) + 0.3 / width + 0.2 / trial.fidelity
     energy_j = width**2 * (1 + float(trial.config["shift_depth"]) / 19)
     return {"error": error, "energy_j": energy_j, "accuracy": 1 - error, "latency_ms": width}
+
+
+FLAT = {"error": 1.0, "energy_j": 1.0, "accuracy": 1.0, "latency_ms": 1.0}
 
 
 def _completed(trial: Trial, measure: Measure = _measure) -> Result:
@@ -396,6 +403,43 @@ def test_a_tiny_space_is_evaluated_completely(make: Make, finish: Callable[[Tria
     assert len(trials) < 100
     assert {(t.config["width"], t.config["lr"]) for t in trials} == {(w, x) for w in (4, 8, 16) for x in (0.001, 0.01)}
     assert len({(t.key, t.fidelity) for t in trials}) == len(trials)
+
+
+def test_ten_configurations_are_tried_at_every_rung(make: Make) -> None:
+    optimizer = make(space=ConfigurationSpace({"n": (1, 10)}), fidelity=Fidelity(3, 9, 3))
+    trials = _drive(optimizer, 200, lambda t: _completed(t, lambda t: {**FLAT, "error": float(t.config["n"])}))
+    assert len({(t.key, t.fidelity) for t in trials}) == len(trials)
+    assert {t.config["n"] for t in trials} == set(range(1, 11))
+    assert len(trials) < 200
+
+
+def test_every_kind_of_clause_is_kept(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    space = ConfigurationSpace(
+        {name: Float(name, (0.0, 1.0), default=0.5) for name in ("above", "below", "at_least", "at_most")}
+    )
+    space.add(
+        ForbiddenLessThanClause(space["above"], 0.3),
+        ForbiddenGreaterThanClause(space["below"], 0.7),
+        ForbiddenLessThanEqualsClause(space["at_least"], 0.3),
+        ForbiddenGreaterThanEqualsClause(space["at_most"], 0.7),
+    )
+    trials = _drive(
+        make(space=space), 25, lambda t: _completed(t, lambda t: {**FLAT, "error": float(t.config["above"])})
+    )
+    assert len(trials) == 25
+    for trial in trials:
+        assert trial.config["above"] >= 0.3 < trial.config["at_least"]
+        assert trial.config["below"] <= 0.7 > trial.config["at_most"]
+    assert not capsys.readouterr().out
+
+
+def test_a_promoted_configuration_is_the_same_to_the_last_digit(make: Make) -> None:
+    space = ConfigurationSpace({"x": Float("x", (1.0, 1e4), log=True), "y": (0.0, 1e6)})
+    trials = _drive(make(space=space), 36, lambda t: _completed(t, lambda t: {**FLAT, "error": float(t.config["x"])}))
+    assert len({(t.key, t.fidelity) for t in trials}) == len(trials)
+    # Two that differ in what rounding leaves would be one configuration, trained twice.
+    configs = {(float(t.config["x"]), float(t.config["y"])) for t in trials}
+    assert len({(f"{x:.9g}", f"{y:.9g}") for x, y in configs}) == len(configs)
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])

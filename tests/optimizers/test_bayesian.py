@@ -8,6 +8,7 @@ from dsnn_hpo.optimizers import Background, BayesianConfig, Budget, RecallingOpt
 from dsnn_hpo.optimizers._trials import Trials
 from dsnn_hpo.optimizers._vectors import VectorSpace
 from dsnn_hpo.optimizers.bayesian import _fits
+from dsnn_hpo.optimizers.bayesian._acquisition import CERTAIN, Bounds
 from dsnn_hpo.optimizers.bayesian._fits import Fits, fit_all, schedule
 from dsnn_hpo.optimizers.bayesian._model import Scale, Table, bias_of, chosen_rows
 from dsnn_hpo.optimizers.bayesian._optimizer import default_n_initial
@@ -345,3 +346,32 @@ def test_more_objectives_are_fitted_to_fewer_rows(monkeypatch, n_outputs, n_rows
     # Two fits to a third of the rows, then one to all.
     assert sizes[:3] == [(n_rows // 3, 1), (n_rows // 3, 1), (n_rows, 1)]
     assert [size for size, _ in sizes].count(n_rows) == n_outputs
+
+
+def test_what_failed_on_the_way_to_the_end_is_not_had():
+    known = Trials(VectorSpace(space_of()), OBJECTIVES, 0)
+    for fidelity, fails in ((1, False), (9, True)):
+        trial = Trial(known.n_asked, {f"x{i}": 0.5 for i in range(4)}, fidelity, 0)
+        known.asked(trial)
+        assert known.configurations[0].has_or_awaits(fidelity)
+        known.told(Result(trial, TrialState.FAILED, error="lost") if fails else result(trial))
+        assert known.configurations[0].has_or_awaits(fidelity) is not fails
+
+
+def test_where_full_trainings_fail_the_first_two_are_tried_again():
+    def finish(trial: Trial) -> Result:
+        n_full.append(trial.fidelity == 9)
+        return Result(trial, TrialState.FAILED, error="lost") if sum(n_full) <= 2 and n_full[-1] else result(trial)
+
+    n_full: list[bool] = []
+    trials = drive(make(n_initial=8), 16, finish)
+    assert sum(t.fidelity == 9 for t in trials[:14]) >= 4
+
+
+def test_what_is_known_may_be_as_high_as_its_limit():
+    bounds = Bounds(np.asarray([1]), np.asarray([0.5]))
+    means, variances = (
+        np.asarray([[0.0, 0.5], [0.0, 0.5], [0.0, 0.6]]),
+        np.asarray([[1, CERTAIN], [1, 1], [1, CERTAIN]]),
+    )
+    np.testing.assert_allclose(bounds.probability(means, variances), [1.0, 0.5, 0.0], atol=1e-12)

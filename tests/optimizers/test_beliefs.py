@@ -90,6 +90,14 @@ def late(mu: float, n: int, **settings) -> list[Trial]:
     return drive(make_optimizer(config, believed(mu), OBJECTIVES, FIDELITY, 0), n)[-15:]
 
 
+def test_the_strongest_beliefs_neither_overflow_nor_leave_nothing():
+    space = ConfigurationSpace()
+    space.add(NormalFloatHyperparameter(f"x{i}", 0.3, 0.02, lower=0.0, upper=1.0) for i in range(4))
+    optimizer = make_optimizer(BayesianConfig(prior_weight=1e4, n_initial=8), space, OBJECTIVES, FIDELITY, 0)
+    trials = drive(optimizer, 40)
+    assert {t.fidelity for t in trials} == {1, 3, 9}
+
+
 def test_beliefs_turn_the_search_and_fade():
     # Every x0 from 0 to 1 is on the front.
     distances = {

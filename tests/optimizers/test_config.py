@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from ConfigSpace import ConfigurationSpace
 from pydantic import TypeAdapter, ValidationError
 
 from dsnn_hpo import optimizers
@@ -16,8 +17,9 @@ from dsnn_hpo.optimizers import (
     RandomConfig,
     SmacConfig,
     check_optimizer,
+    make_optimizer,
 )
-from dsnn_hpo.trial import OBJECTIVES
+from dsnn_hpo.trial import OBJECTIVES, Fidelity
 
 ADAPTER: TypeAdapter[OptimizerConfig] = TypeAdapter(OptimizerConfig)
 
@@ -78,6 +80,7 @@ def test_a_wrong_section_is_refused(written: object, message: str) -> None:
         ({"constraints": ["error <= nan"]}, "is none"),
         ({"constraints": ["error >= 0.2"]}, "bounds error from its better side: it is to minimize"),
         ({"constraints": ["eror <= 0.2"]}, "no objective 'eror' .did you mean 'error'"),
+        ({"constraints": ["error <= 0.2", "error <= 0.1"]}, "'error <= 0.2': another one bounds error, too"),
         ({"reference": {"eror": 0.2}}, "no objective 'eror' .did you mean 'error'"),
         ({"reference": {"error": float("inf")}}, "must be a finite number"),
         ({"weights": {"eror": 2.0}}, "no objective 'eror' .did you mean 'error'"),
@@ -88,6 +91,12 @@ def test_a_wrong_aim_is_refused(settings: dict[str, object], message: str) -> No
     config = ADAPTER.validate_python({"name": "bayesian", **settings})
     with pytest.raises(InputError, match=message):
         check_optimizer(config, [OBJECTIVES["error"], OBJECTIVES["samples_per_s"]])
+
+
+def test_earlier_runs_are_for_experiments_to_read() -> None:
+    space = ConfigurationSpace({"x": (0.0, 1.0)})
+    with pytest.raises(InputError, match=r"warm_start: .* here give Background\(earlier=results\)"):
+        make_optimizer(BayesianConfig(warm_start=("runs/a",)), space, [OBJECTIVES["error"]], Fidelity(1, 9), 0)
 
 
 def test_right_aims_are_accepted() -> None:

@@ -36,7 +36,7 @@ def test_an_empty_front_leaves_everything():
 
 
 def test_a_front_with_too_many_boxes_is_thinned():
-    directions = np.abs(np.random.default_rng(0).standard_normal((200, 4)))
+    directions = np.abs(np.random.default_rng(0).standard_normal((300, 4)))
     front = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     boxes = _ehvi.undominated(front, np.full(4, 1.5))
     assert len(boxes.lower) <= _ehvi.MAX_BOXES

@@ -38,6 +38,11 @@ def test_fronts_come_one_after_the_other_and_the_crowded_last():
     assert order[-1] == 4
 
 
+def test_of_one_objective_the_best_come_first_however_many():
+    losses = np.random.default_rng(0).permutation(3000).astype(float)[:, None]
+    assert losses[best_first(losses, 1000), 0].tolist() == list(range(1000))
+
+
 def test_one_in_eta_is_promoted_as_soon_as_it_can_be(trials):
     ladder = Ladder((1, 3, 9), eta=3)
     for n, a in enumerate([0.5, 0.2, 0.9]):

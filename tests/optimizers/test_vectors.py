@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from ConfigSpace import (
+    BetaIntegerHyperparameter,
     CategoricalHyperparameter,
     Configuration,
     ConfigurationSpace,
@@ -8,6 +9,7 @@ from ConfigSpace import (
     EqualsCondition,
     ForbiddenAndConjunction,
     ForbiddenEqualsClause,
+    NormalIntegerHyperparameter,
     OrdinalHyperparameter,
     UniformFloatHyperparameter,
     UniformIntegerHyperparameter,
@@ -15,6 +17,7 @@ from ConfigSpace import (
 
 from dsnn_hpo.optimizers._vectors import VectorSpace, fingerprints
 from dsnn_hpo.search_space import plain
+from tests.optimizers.test_beliefs import every_kind
 
 
 def build() -> ConfigurationSpace:
@@ -73,6 +76,24 @@ def test_different_choices_are_one_apart_and_inactive_ones_are_in_the_middle(vec
     assert features.shape == (2, 6)
     assert np.linalg.norm(features[0] - features[1]) == pytest.approx(1.0)
     assert ((features >= 0) & (features <= 1)).all()
+
+
+@pytest.mark.parametrize("kind", [NormalIntegerHyperparameter, BetaIntegerHyperparameter])
+def test_drawn_integers_are_those_of_their_configurations(kind):
+    space = ConfigurationSpace()
+    shape = (8, 3) if kind is NormalIntegerHyperparameter else (2, 3)
+    space.add(kind("n", *shape, lower=2, upper=40, log=True))
+    space.add(ForbiddenEqualsClause(space["n"], 12))
+    vectors = VectorSpace(space)
+    rows = vectors.draw(200, np.random.default_rng(0))
+    assert 12 not in {vectors.config(row)["n"] for row in rows}
+    assert set(fingerprints(rows)) <= set(fingerprints(vectors.enumerate()))
+
+
+def test_no_density_is_above_the_highest():
+    vectors = VectorSpace(every_kind())
+    log_prior = vectors.log_prior(vectors.draw(3000, np.random.default_rng(0)))
+    assert vectors.max_log_prior - 0.5 < log_prior.max() <= vectors.max_log_prior + 1e-9
 
 
 def test_a_finite_space_is_enumerated_once_each():

@@ -386,7 +386,7 @@ def test_beliefs_are_distributions_of_the_space(tmp_path: Path) -> None:
     [
         (
             NORMAL.replace("sigma: 3", "sigma: 0.5"),
-            "on a log scale sigma is the factor of one deviation, above 1, not 0.5",
+            "on a log scale one deviation is a factor of lower . sigma, which must be above 1, not 0.5001",
         ),
         (NORMAL.replace("sigma: 3, log: true", "sigma: 0"), "sigma must be above 0, not 0"),
         (NORMAL.replace("mu: 0.003", "mu: 5"), "mu 5 is not between lower 0.0001 and upper 0.1"),

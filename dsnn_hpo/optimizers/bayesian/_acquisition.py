@@ -16,6 +16,10 @@ Floats = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
 
+TILT = 3.0
+CERTAIN = 1e-12
+"""The variance, scaled, of what is known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -26,17 +30,15 @@ class Bounds:
 
     def probability(self, means: Floats, variances: Floats) -> Floats:
         """Returns the probability that all hold, shape (n,), of predictions of shape (n, n_outputs)."""
-        z = (self.limits - means[:, self.outputs]) / np.sqrt(variances[:, self.outputs])
+        room, variances = self.limits - means[:, self.outputs], variances[:, self.outputs]
+        z = room / np.sqrt(variances)
+        # What is known may be as high as the limit.
+        z = np.where((variances <= CERTAIN) & (room >= 0), np.inf, z)
         return np.asarray(ndtr(z).prod(axis=1), dtype=np.float64)
 
     def hold(self, means: Floats) -> Mask:
         """Returns a mask of the predictions that keep them."""
         return np.asarray((means[:, self.outputs] <= self.limits).all(axis=1), dtype=np.bool_)
-
-
-TILT = 3.0
-CERTAIN = 1e-12
-"""The variance, scaled, of what is known."""
 
 
 def with_exact(means: Floats, exact: Floats) -> Floats:

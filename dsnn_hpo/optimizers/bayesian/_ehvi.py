@@ -19,6 +19,8 @@ from dsnn_hpo.pareto import non_dominated
 Floats = npt.NDArray[np.float64]
 
 MAX_BOXES = 1000
+MAX_MEMBERS_OF_MANY = 40
+"""Of a front of four objectives or more, whose boxes grow with the square of its members, in seconds."""
 BLOCK = 4_000_000
 
 
@@ -46,6 +48,8 @@ def undominated(losses: Floats, reference: Floats) -> Boxes:
     """
     front = losses[(losses < reference).all(axis=1)]
     front = np.unique(front[non_dominated(front)], axis=0)
+    if len(reference) > 3 and len(front) > MAX_MEMBERS_OF_MANY:
+        front = _thinned(front, MAX_MEMBERS_OF_MANY)
     while True:
         edges = tuple(
             np.concatenate([[-np.inf], np.unique(front[:, j]), [reference[j]]]) for j in range(len(reference))

@@ -10,7 +10,7 @@ from ConfigSpace import ConfigurationSpace
 
 from dsnn_hpo.optimizers._background import Background, Budget
 from dsnn_hpo.optimizers._config import BayesianConfig
-from dsnn_hpo.optimizers._constraints import Constraint, mean_one_weights, reference_losses
+from dsnn_hpo.optimizers._constraints import constraints_of, mean_one_weights, reference_losses
 from dsnn_hpo.optimizers._evolution import evolved
 from dsnn_hpo.optimizers._fresh import Fresh
 from dsnn_hpo.optimizers._halving import Ladder
@@ -66,7 +66,7 @@ class BayesianOptimizer:
         self._config = config
         self._seed = seed
         self._m = len(objectives)
-        constraints = [Constraint.parse(text, objectives) for text in config.constraints]
+        constraints = constraints_of(config, objectives)
         outputs = tuple({o.name: o for o in (*objectives, *(c.output for c in constraints))}.values())
         rungs = fidelity.rungs()
         space_ = VectorSpace(space)
@@ -130,7 +130,7 @@ class BayesianOptimizer:
     def _first_full(self, generator: np.random.Generator) -> Proposal | None:
         """Returns one of the best of the initial design, to be trained to the end, while hardly any was."""
         trials, full = self._known.trials, self._known.full
-        n_full = sum(known.last == full for known in trials.configurations)
+        n_full = sum(known.has_or_awaits(full) for known in trials.configurations)
         if n_full >= N_STRAIGHT_TO_FULL or len(trials.outcomes) < self._enough:
             return None
         waiting = set(trials.waiting(full).tolist())

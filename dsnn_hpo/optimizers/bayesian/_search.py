@@ -29,6 +29,7 @@ N_WEIGHED = 4
 N_LOOKED_UP, MAX_LOOKED_UP = 8, 24
 """New candidates whose exact losses are looked up, and how many where none keeps its limits: building a network takes up to 40 ms."""
 N_DRAWS = 64
+LEAST_LOG_BELIEF = -300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ class Proposer:
         if fitted.success is not None:
             success = Success(Labels(trials, known.space), known.space.groups, fitted.success)
         # What was not trained to the end, nor is being, is not had yet, however sure the model is of it.
-        had = [i for i, index in enumerate(self._index) if trials.configurations[index].last == known.full]
+        had = [i for i, index in enumerate(self._index) if trials.configurations[index].has_or_awaits(known.full)]
         self._value = Acquisition(
             self._model, self._means[had], self._reference(), self._bounds(), success, aim.weights
         )
@@ -194,11 +195,13 @@ class Proposer:
         return self._value(self._known.space.features(rows), exact) * self._belief(rows)
 
     def _belief(self, rows: Floats) -> Floats:
-        """Returns the density of rows to a power that falls with the results (PiBO, Hvarfner et al. 2022)."""
+        """Returns the density of rows, over the highest, to a power that falls with the results (PiBO, Hvarfner et al. 2022)."""
         known, weight = self._known, self._aim.prior_weight
         if not (known.space.has_prior and weight):
             return np.ones(len(rows))
-        return np.exp(known.space.log_prior(rows) * weight / max(1, len(known.trials.outcomes)))
+        below = known.space.log_prior(rows) - known.space.max_log_prior
+        # Of what is so unlikely that nothing would be left of it, values still tell which is better.
+        return np.exp(np.maximum(below * weight / max(1, len(known.trials.outcomes)), LEAST_LOG_BELIEF))
 
     def _told_exactly(self, index: Index) -> Floats:
         """Returns the scaled losses of known configurations that need no training, NaN for all others."""
