@@ -73,7 +73,7 @@ def make_optimizer(
     The model-based optimizer makes use of the background, the others know nothing of it.
 
     Raises:
-        InputError: a constraint, the reference or the weights are not right for the objectives; or the configuration
+        InputError: a constraint, the reference, a weight or a known figure is not right for the objectives; or the configuration
             names earlier runs, and the background has no results of theirs: only an experiment reads run folders.
     """
     if isinstance(config, BayesianConfig):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ConfigSpace import ConfigurationSpace, UniformFloatHyperparameter
 
+from dsnn_hpo.errors import InputError
 from dsnn_hpo.optimizers import Background, BayesianConfig, Budget, RecallingOptimizer, make_optimizer
 from dsnn_hpo.optimizers._trials import Trials
 from dsnn_hpo.optimizers._vectors import VectorSpace
@@ -291,6 +292,18 @@ def test_no_configuration_is_trained_that_is_known_to_break_a_constraint():
     )
     trials = drive(optimizer, 60)
     assert all(size_of(t.config) <= 8 for t in trials)
+
+
+def test_a_known_figure_that_is_not_asked_for_is_refused():
+    with pytest.raises(InputError, match=r"known: no objective or constrained figure 'siz' .did you mean 'size'"):
+        make_optimizer(
+            BayesianConfig(constraints=("size <= 8",)),
+            space_of(),
+            OBJECTIVES,
+            FIDELITY,
+            0,
+            Background(known={"siz": size_of}),
+        )
 
 
 def test_known_figures_are_looked_up_for_a_few_and_once():

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from dsnn_hpo.errors import InputError, one_of
 from dsnn_hpo.optimizers._background import KnownFigure
 from dsnn_hpo.optimizers._vectors import Floats, VectorSpace, fingerprints
 from dsnn_hpo.trial import Objective
@@ -25,6 +26,9 @@ class ExactLosses:
 
     Attributes:
         columns: shape (k,), the outputs that are known.
+
+    Raises:
+        InputError: what is known is no output.
     """
 
     def __init__(
@@ -34,6 +38,10 @@ class ExactLosses:
         known: Mapping[str, KnownFigure],
         limits: Mapping[int, float],
     ) -> None:
+        names = [output.name for output in outputs]
+        for name in known:
+            if name not in names:
+                raise InputError(f"known: no objective or constrained figure {one_of(name, names)}")
         self._space = space
         self._figures = {j: (output, known[output.name]) for j, output in enumerate(outputs) if output.name in known}
         self._n_outputs = len(outputs)

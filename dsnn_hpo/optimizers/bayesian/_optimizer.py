@@ -51,6 +51,9 @@ class BayesianOptimizer:
         fidelity: its rungs are the fidelities that are tried.
         seed: fixes the proposals.
         background: what there is before the search.
+
+    Raises:
+        InputError: a constraint, the reference, a weight or a known figure is not right for the objectives.
     """
 
     def __init__(
