@@ -153,14 +153,9 @@ class Trials:
         """Returns whether a configuration was proposed."""
         return identity(config) in self._index
 
-    def is_new(self, rows: Floats, seen: set[bytes] | None = None) -> npt.NDArray[np.bool_]:
-        """Returns a mask of the rows that were never proposed; of equal ones only the first.
-
-        Args:
-            rows: shape (n, n_columns).
-            seen: fingerprints of rows that are not new either; these are added.
-        """
-        seen = set() if seen is None else seen
+    def is_new(self, rows: Floats) -> npt.NDArray[np.bool_]:
+        """Returns a mask of the rows that were never proposed; of equal ones only the first."""
+        seen: set[bytes] = set()
         mask = np.zeros(len(rows), dtype=np.bool_)
         for i, fingerprint in enumerate(fingerprints(rows)):
             mask[i] = fingerprint not in self._fingerprints and fingerprint not in seen

@@ -29,14 +29,12 @@ def found(
     if len(parents):
         chosen = parents[generator.integers(len(parents), size=N_MUTATIONS)]
         rows = np.concatenate([rows, space.mutate(chosen, generator)])
-    # Where values are few, steps of all sizes lead to the same rows.
-    seen: set[bytes] = set()
-    rows = rows[trials.is_new(rows, seen)]
+    rows = rows[trials.is_new(rows)]
     values = value_of(rows) if len(rows) else np.empty(0)
     for steps in STEPS_OF_ROUNDS:
         best = rows[np.argsort(-values, kind="stable")[:N_BEST]]
         children = space.mutate(np.repeat(best, N_CHILDREN, axis=0), generator, steps)
-        children = children[trials.is_new(children, seen)]
+        children = children[trials.is_new(children)]
         if len(children):
             rows = np.concatenate([rows, children])
             values = np.concatenate([values, value_of(children)])
