@@ -49,10 +49,20 @@ def test_the_readme_s_frozen_network_runs():
     assert names["logits"].shape == (2, 3)
 
 
-def test_what_the_readme_links_to_is_there():
-    headings = {f"#{heading.lower().replace(' ', '-')}" for heading in re.findall(r"^##+ (.*)$", README, re.MULTILINE)}
-    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
-        assert target in headings or (ROOT / target).exists(), target
+def anchors(text: str) -> set[str]:
+    """Returns the names of the headings outside of code, as they are linked to."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])
+def test_what_a_page_links_to_is_there(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!http)([^)\s]+)\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+        file, _, anchor = target.partition("#")
+        path = (ROOT / page).parent / file if file else ROOT / page
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path.read_text(encoding="utf-8")), target
 
 
 def keys(schema: dict) -> set[str]:
