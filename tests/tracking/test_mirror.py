@@ -27,23 +27,24 @@ def test_catches_up_and_skips_what_is_old(store, brisk):
     assert status == store.sync(run)
 
 
-def test_update_returns_at_once_though_the_store_is_slow(store, brisk, monkeypatch):
-    entered = threading.Event()
+def test_update_returns_while_the_store_is_busy(store, brisk):
+    entered, updated = threading.Event(), threading.Event()
+    in_time = []
 
     def slow(history):
         entered.set()
-        time.sleep(0.5)
+        in_time.append(updated.wait(30))
         return render(history)
 
     run = history(9)
     mirror = store.mirror(slow)
     mirror.update(prefix(run, 3))
     assert entered.wait(30)
-    started = time.perf_counter()
     for _ in range(100):
         mirror.update(run)
-    assert (time.perf_counter() - started) / 100 < 0.001
+    updated.set()
     assert mirror.close(30).caught_up
+    assert all(in_time)
 
 
 @pytest.fixture
@@ -54,15 +55,13 @@ def hanging():
 
 
 def test_a_server_that_hangs_holds_nothing_up(hanging, tmp_path, brisk, monkeypatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
     mirror = _server_store(tmp_path, hanging).mirror()
-    started = time.perf_counter()
+    started = time.monotonic()
     mirror.update(history(9))
-    assert time.perf_counter() - started < 0.01
     time.sleep(0.2)
-    started = time.perf_counter()
     status = mirror.close(0.5)
-    assert time.perf_counter() - started < 1.5
+    assert time.monotonic() - started < 30
     assert not status.caught_up
     assert f"http://127.0.0.1:{hanging}" in status.reason
 
