@@ -2,7 +2,8 @@
 
 NSGA-II with a population of 20, as its default of 50 would make nearly all of 60 trainings random ones; TPE multivariate (recommended where hyperparameters interact), with the constant liar
 where there are several workers (recommended to spread them); GPSampler for objectives with noise. Pruners, which would make use
-of fidelities, do not exist for several objectives.
+of fidelities, do not exist for several objectives. Optuna knows nothing of forbidden configurations: they are drawn again, and
+GPSampler's, which would be the same again, are changed in as few hyperparameters as it takes.
 """
 
 from __future__ import annotations
@@ -12,17 +13,14 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import optuna
-from ConfigSpace.exceptions import ForbiddenValueError
-from ConfigSpace.hyperparameters import Constant
-from ConfigSpace.util import deactivate_inactive_hyperparameters
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.trial import TrialState as OptunaState
 
 from dsnn_hpo.optimizers._protocol import OpenTrials
-from dsnn_hpo.optimizers.optuna import parameter_of, suggest
-from dsnn_hpo.search_space import plain
-from dsnn_hpo.trial import Config, Result, Trial, TrialState
+from dsnn_hpo.optimizers.optuna import MAX_RETRIES_GP, changed, enqueue, legal, suggested, with_inactive
+from dsnn_hpo.trial import Result, Trial, TrialState
 from searching.problem import Problem
 
 MAX_RETRIES = 1000
@@ -41,27 +39,32 @@ class OptunaPeer:
     def __init__(self, problem: Problem, seed: int, settings: Mapping[str, Any], n_workers: int) -> None:
         self._problem = problem
         self._space = copy.deepcopy(problem.space)
+        self._space.seed(seed)
         self._open: OpenTrials[optuna.trial.Trial] = OpenTrials(seed)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             chosen = _sampler(settings, seed, n_workers)
         self._study = optuna.create_study(directions=["minimize"] * len(problem.objectives), sampler=chosen)
+        self._max_retries = MAX_RETRIES_GP if settings["sampler"] == "gp" else MAX_RETRIES
+        self._generator = np.random.default_rng(seed)
         if problem.has_default:
-            defaults = {name: h.default_value for name, h in self._space.items()}
-            defaults.update(self._space.get_default_configuration())
-            free = {name: h for name, h in self._space.items() if not isinstance(h, Constant)}
-            self._study.enqueue_trial({name: parameter_of(h, defaults[name]) for name, h in free.items()})
+            enqueue(self._study, self._space, with_inactive(self._space, self._space.get_default_configuration()))
 
     def ask(self) -> Trial | None:
-        """Returns the next trial, or None where every proposal is forbidden."""
-        for _ in range(MAX_RETRIES):
+        """Returns the next trial, or None where no legal configuration is found."""
+        for _ in range(self._max_retries):
             trial = self._study.ask()
-            config = self._config(trial)
+            values = suggested(trial, self._space)
+            config = legal(self._space, values)
             if config is not None:
                 return self._open.open(config, self._problem.fidelity.max_epochs, trial)
             self._study.tell(trial, state=OptunaState.FAIL)
-        return None
+        other = changed(self._space, values, lambda _: True, self._generator)
+        if other is None:
+            return None
+        enqueue(self._study, self._space, other)
+        return self.ask()
 
     def tell(self, result: Result) -> None:
         """Learns from a result."""
@@ -70,14 +73,6 @@ class OptunaPeer:
             self._study.tell(trial, state=OptunaState.FAIL)
         else:
             self._study.tell(trial, [o.loss(result.values[o.name]) for o in self._problem.objectives])
-
-    def _config(self, trial: optuna.trial.Trial) -> Config | None:
-        """Returns the configuration of a proposal, without what a condition switches off; None where it is forbidden."""
-        values = {name: suggest(trial, h) for name, h in self._space.items()}
-        try:
-            return plain(deactivate_inactive_hyperparameters(values, self._space))
-        except ForbiddenValueError:
-            return None
 
 
 def _sampler(settings: Mapping[str, Any], seed: int, n_workers: int) -> BaseSampler:

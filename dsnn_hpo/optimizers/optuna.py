@@ -1,13 +1,14 @@
 """Optuna through ask and tell: NSGA-II, multi-objective TPE or Gaussian processes at full fidelity.
 
 Optuna sees one flat space in which every hyperparameter is always there; what a condition switches off is dropped from
-the proposal afterwards. Proposals that are forbidden or known already are told as failed and drawn again.
+the proposal afterwards. Proposals that are forbidden or known already are told as failed and drawn again; where that does
+not help, as with Gaussian processes, which propose the same again, they are changed in as few hyperparameters as it takes.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,17 @@ from dsnn_hpo.optimizers._config import OptunaConfig
 from dsnn_hpo.optimizers._generations import GenerationStorage
 from dsnn_hpo.optimizers._protocol import OpenTrials, identity
 from dsnn_hpo.search_space import plain
-from dsnn_hpo.trial import Fidelity, Objective, Result, Scalar, Trial, TrialState
+from dsnn_hpo.trial import Config, Fidelity, Objective, Result, Scalar, Trial, TrialState
 
 MAX_RETRIES = 20
+MAX_RETRIES_GP = 2
+CHANGES_OF_EACH_SIZE = 10
 MAX_SAMPLES = 1000
 """After this many known configurations in a row a finite space counts as exhausted."""
+
+
+Values = Mapping[str, object]
+"""A value of each hyperparameter, switched off or not."""
 
 
 class OptunaOptimizer:
@@ -53,6 +60,8 @@ class OptunaOptimizer:
         self._space.seed(seed)
         self._objectives = tuple(objectives)
         self._max_epochs = fidelity.max_epochs
+        self._max_retries = MAX_RETRIES_GP if config.sampler == "gp" else MAX_RETRIES
+        self._generator = np.random.default_rng(seed)
         self._known: set[str] = set()
         self._is_exhausted = False
         self._open: OpenTrials[optuna.trial.Trial] = OpenTrials(seed)
@@ -63,17 +72,22 @@ class OptunaOptimizer:
             sampler=_sampler(config, seed),
         )
         if config.evaluate_default:
-            self._enqueue(self._space.get_default_configuration())
+            enqueue(self._study, self._space, with_inactive(self._space, self._space.get_default_configuration()))
 
     def ask(self) -> Trial | None:
         """Returns the next trial, or None where every configuration of a finite space was proposed."""
         if self._is_exhausted:
             return None
-        for _ in range(MAX_RETRIES):
-            trial = self._propose()
+        for _ in range(self._max_retries):
+            trial, values = self._suggest()
             if trial is not None:
                 return trial
-        return self._propose_any()
+        other = changed(self._space, values, self._is_new, self._generator) or self._any_new()
+        if other is None:
+            self._is_exhausted = True
+            return None
+        enqueue(self._study, self._space, other)
+        return self._suggest()[0]
 
     def tell(self, result: Result) -> None:
         """Learns from a result; a failed trial is left out of the model."""
@@ -83,38 +97,26 @@ class OptunaOptimizer:
         else:
             self._study.tell(trial, [o.loss(result.values[o.name]) for o in self._objectives])
 
-    def _propose(self) -> Trial | None:
-        """Returns the sampler's next proposal, or None where it is forbidden or known."""
+    def _suggest(self) -> tuple[Trial | None, Values]:
+        """Returns the sampler's next proposal, None where it is forbidden or known, and its values."""
         trial = self._study.ask()
-        values = {name: suggest(trial, hyperparameter) for name, hyperparameter in self._space.items()}
-        try:
-            config = plain(deactivate_inactive_hyperparameters(values, self._space))
-        except ForbiddenValueError:
-            config = None
-        if config is None or identity(config) in self._known:
+        values = suggested(trial, self._space)
+        config = legal(self._space, values)
+        if config is None or not self._is_new(config):
             self._study.tell(trial, state=OptunaState.FAIL)
-            return None
+            return None, values
         self._known.add(identity(config))
-        return self._open.open(config, self._max_epochs, trial)
+        return self._open.open(config, self._max_epochs, trial), values
 
-    def _propose_any(self) -> Trial | None:
+    def _is_new(self, config: Config) -> bool:
+        return identity(config) not in self._known
+
+    def _any_new(self) -> Values | None:
         for _ in range(MAX_SAMPLES):
             configuration = self._space.sample_configuration()
-            if identity(plain(configuration)) not in self._known:
-                self._enqueue(configuration)
-                return self._propose()
-        self._is_exhausted = True
+            if self._is_new(plain(configuration)):
+                return with_inactive(self._space, configuration)
         return None
-
-    def _enqueue(self, configuration: Configuration) -> None:
-        defaults = {name: hyperparameter.default_value for name, hyperparameter in self._space.items()}
-        values = {**defaults, **dict(configuration)}
-        parameters = {
-            name: parameter_of(hyperparameter, values[name])
-            for name, hyperparameter in self._space.items()
-            if not isinstance(hyperparameter, Constant)
-        }
-        self._study.enqueue_trial(parameters)
 
 
 def _sampler(config: OptunaConfig, seed: int) -> BaseSampler:
@@ -123,6 +125,46 @@ def _sampler(config: OptunaConfig, seed: int) -> BaseSampler:
     if config.sampler == "gp":
         return GPSampler(n_startup_trials=config.n_initial, seed=seed % 2**32)
     return TPESampler(n_startup_trials=config.n_initial, multivariate=True, seed=seed % 2**32)
+
+
+def suggested(trial: optuna.trial.Trial, space: ConfigurationSpace) -> Values:
+    """Returns what the sampler suggests."""
+    return {name: suggest(trial, hyperparameter) for name, hyperparameter in space.items()}
+
+
+def legal(space: ConfigurationSpace, values: Values) -> Config | None:
+    """Returns the configuration of these values, without what a condition switches off; None where it is forbidden."""
+    try:
+        return plain(deactivate_inactive_hyperparameters(dict(values), space))
+    except ForbiddenValueError:
+        return None
+
+
+def with_inactive(space: ConfigurationSpace, configuration: Configuration) -> Values:
+    """Returns the values of a configuration, and defaults of what is switched off."""
+    return {name: hyperparameter.default_value for name, hyperparameter in space.items()} | dict(configuration)
+
+
+def changed(
+    space: ConfigurationSpace, values: Values, is_new: Callable[[Config], bool], generator: np.random.Generator
+) -> Values | None:
+    """Returns legal, new values that differ from the given ones in few hyperparameters, or None if none are found."""
+    free = [name for name, hyperparameter in space.items() if not isinstance(hyperparameter, Constant)]
+    for n_changed in range(1, len(free) + 1):
+        for _ in range(CHANGES_OF_EACH_SIZE):
+            drawn = with_inactive(space, space.sample_configuration())
+            chosen = generator.choice(free, n_changed, replace=False).tolist()
+            candidate = {**values, **{name: drawn[name] for name in chosen}}
+            config = legal(space, candidate)
+            if config is not None and is_new(config):
+                return candidate
+    return None
+
+
+def enqueue(study: optuna.Study, space: ConfigurationSpace, values: Values) -> None:
+    """Has a study propose these values next."""
+    free = {name: h for name, h in space.items() if not isinstance(h, Constant)}
+    study.enqueue_trial({name: parameter_of(h, values[name]) for name, h in free.items()})
 
 
 def suggest(trial: optuna.trial.Trial, hyperparameter: Hyperparameter[Any, Any]) -> object:
