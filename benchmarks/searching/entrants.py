@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from dsnn_hpo.optimizers import Optimizer, OptimizerConfig, make_optimizer
+from searching.beliefs import KINDS, beliefs
 from searching.problem import Problem
 
 
@@ -24,7 +25,7 @@ class Entrant:
     Attributes:
         label: unique in a comparison.
         settings: of ``dsnn_hpo.optimizers`` if ``engine`` is "dsnn_hpo". ``reference: problem`` hands it the problem's own
-            thresholds.
+            thresholds, ``priors: good`` or ``priors: misleading`` beliefs about where each objective is best.
         engine: whose it is: ours or our adapter's ("dsnn_hpo"), or a peer's ("hyperband", "optuna", "smac").
     """
 
@@ -61,7 +62,7 @@ class Entrant:
             from searching.smac_peer import SmacPeer
 
             return SmacPeer(problem, seed)
-        config = _config_of(self, problem, continues)
+        config = _config_of(self, problem, seed, continues)
         return make_optimizer(config, problem.space, problem.objectives, problem.fidelity, seed)
 
 
@@ -80,14 +81,19 @@ OURS = (
     Entrant("bayesian", {"name": "bayesian"}),
     Entrant("bayesian, thresholds", {"name": "bayesian", "reference": "problem"}),
 )
+BELIEVING = tuple(Entrant(f"bayesian, {kind} priors", {"name": "bayesian", "priors": kind}) for kind in KINDS)
 SLOW = (Entrant("SMAC, direct", engine="smac"),)
-"""Take part only where they are named: without our adapter SMAC spends minutes of processor time on a search."""
+"""Without our adapter SMAC spends minutes of processor time on a search."""
+ON_REQUEST = (*BELIEVING, *SLOW)
+"""Take part only where they are named."""
+FILLED_IN = (("reference", "problem"), *(("priors", kind) for kind in KINDS))
+"""Settings that depend on the problem."""
 MAIN = "bayesian"
 """The entrant whose figures are compared with the peers' by default."""
 
 
 def entrants(chosen: list[str] | None = None, extra: list[str] | None = None) -> list[Entrant]:
-    """Returns the entrants with these labels (by default all that this version has, less the slow ones), and ours with further settings.
+    """Returns the entrants with these labels (by default all that this version has, less those on request), and ours with further settings.
 
     Args:
         chosen: labels.
@@ -96,7 +102,7 @@ def entrants(chosen: list[str] | None = None, extra: list[str] | None = None) ->
     Raises:
         UnknownEntrantError: there is no such label, or the settings are wrong.
     """
-    every = {entrant.label: entrant for entrant in (*PEERS, *OURS, *SLOW)}
+    every = {entrant.label: entrant for entrant in (*PEERS, *OURS, *ON_REQUEST)}
     unknown = [label for label in chosen or () if label not in every]
     if unknown:
         raise UnknownEntrantError(f"there is no entrant {unknown[0]!r}; there are: {', '.join(map(repr, every))}")
@@ -129,14 +135,16 @@ def _parsed(text: str) -> Entrant:
 def _check(entrant: Entrant) -> None:
     """Raises UnknownEntrantError where this version has no such optimizer or settings."""
     if entrant.engine == "dsnn_hpo":
-        _validated({k: v for k, v in entrant.settings.items() if (k, v) != ("reference", "problem")}, entrant.label)
+        _validated({k: v for k, v in entrant.settings.items() if (k, v) not in FILLED_IN}, entrant.label)
 
 
-def _config_of(entrant: Entrant, problem: Problem, continues: bool) -> OptimizerConfig:
+def _config_of(entrant: Entrant, problem: Problem, seed: int, continues: bool) -> OptimizerConfig:
     filled = dict(entrant.settings)
     if filled.get("reference") == "problem":
         pairs = zip(problem.objectives, problem.reference, strict=True)
         filled["reference"] = {objective.name: float(limit) for objective, limit in pairs}
+    if filled.get("priors") in KINDS:
+        filled["priors"] = beliefs(problem, filled["priors"], seed)
     if filled.get("name") == "bayesian":
         filled.setdefault("continues", continues)
     # A default configuration that nobody chose is any point, and an optimum in the middle of the cube its own reward.

@@ -21,7 +21,7 @@ from dsnn_hpo.experiment._folder import RunFolder
 from dsnn_hpo.experiment._warm_start import WarmStart, find_warm_start, load_warm_start
 from dsnn_hpo.experiment.config import ExperimentConfig
 from dsnn_hpo.models import InputShape
-from dsnn_hpo.optimizers import BayesianConfig, check_optimizer
+from dsnn_hpo.optimizers import BayesianConfig, check_optimizer, check_priors
 from dsnn_hpo.search_space import ModelFacts, check_fixed, load_search_space, plain
 from dsnn_hpo.tracking import check_uri
 from dsnn_hpo.trial import OBJECTIVES, Config, Objective
@@ -112,6 +112,7 @@ def build(
         space = load_search_space(space_file or config.space_path, facts, config.seed, config.fixed)
         _check_settled_once(config, space)
     with _at(config, "optimizer"):
+        check_priors(config.optimizer, space, [OBJECTIVES[name] for name in config.objectives])
         warm_start = find_warm_start(config, space) if warm_start is None else warm_start
     # Broken kernels stop the run here, not in each trial.
     kernels.isa()

@@ -102,19 +102,33 @@ def _path_in_data(location: Location, data: Any) -> Location:
 
 def _keys_at(model: type[BaseModel], path: Location) -> list[str]:
     """Returns the keys that are allowed below a path, over all members of a union."""
-    models = [model]
+    annotations: list[Any] = [model]
     for part in path:
-        models = [inner for m in models if part in m.model_fields for inner in _models_in(m.model_fields[str(part)])]
+        annotations = [below for annotation in annotations for below in _below(annotation, part)]
+    models = [m for annotation in annotations for m in _members(annotation) if _is_model(m)]
     return sorted({name for m in models for name in m.model_fields})
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    annotation = getattr(annotation, "annotation", annotation)
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if get_origin(annotation) in (Union, types.UnionType, Annotated, tuple, list):
-        return [model for argument in get_args(annotation) for model in _models_in(argument)]
-    return []
+def _below(annotation: Any, key: int | str) -> list[Any]:
+    """Returns the annotations of what a key holds."""
+    found: list[Any] = []
+    for member in _members(annotation):
+        if _is_model(member) and key in member.model_fields:
+            found.append(member.model_fields[str(key)].annotation)
+        elif get_origin(member) in (dict, tuple, list):
+            found.extend(get_args(member)[1:] if get_origin(member) is dict else get_args(member)[:1])
+    return found
+
+
+def _members(annotation: Any) -> list[Any]:
+    """Returns what an annotation may be, unions taken apart."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [member for argument in get_args(annotation) for member in _members(argument)]
+    return _members(get_args(annotation)[0]) if get_origin(annotation) is Annotated else [annotation]
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def line_numbers(source: Path) -> dict[Location, int]:

@@ -12,6 +12,7 @@ from dsnn_hpo.optimizers._config import (
     BayesianConfig,
     OptimizerConfig,
     OptunaConfig,
+    PriorConfig,
     RandomConfig,
     SmacConfig,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "OptimizerConfig",
     "OptunaConfig",
     "Plan",
+    "PriorConfig",
     "RandomConfig",
     "RecallingOptimizer",
     "Result",
@@ -43,6 +45,7 @@ __all__ = [
     "TrialState",
     "can_be_pickled",
     "check_optimizer",
+    "check_priors",
     "initial_design",
     "make_optimizer",
     "plan",
@@ -60,6 +63,14 @@ def check_optimizer(config: OptimizerConfig, objectives: Sequence[Objective]) ->
         check_aims(config, objectives)
 
 
+def check_priors(config: OptimizerConfig, space: ConfigurationSpace, objectives: Sequence[Objective]) -> None:
+    """Checks that what an optimizer is to believe fits the search space; raises InputError where it does not."""
+    if isinstance(config, BayesianConfig):
+        from dsnn_hpo.optimizers._priors import priors_of
+
+        priors_of(config, space, objectives)
+
+
 def make_optimizer(
     config: OptimizerConfig,
     space: ConfigurationSpace,
@@ -73,8 +84,8 @@ def make_optimizer(
     The model-based optimizer makes use of the background, the others know nothing of it.
 
     Raises:
-        InputError: a constraint, the reference, a weight or a known figure is not right for the objectives; or the configuration
-            names earlier runs, and the background has no results of theirs: only an experiment reads run folders.
+        InputError: a constraint, the reference, a weight, a prior or a known figure is not right for the objectives or the space; or
+            the configuration names earlier runs, and the background has no results of theirs: only an experiment reads run folders.
     """
     if isinstance(config, BayesianConfig):
         if config.warm_start and not (background and background.earlier):

@@ -50,6 +50,28 @@ class RandomConfig(_Settings):
     name: Literal["random"] = "random"
 
 
+class PriorConfig(BaseModel):
+    """Where the best values of one hyperparameter are believed to be: a normal or beta distribution, or weighted choices."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    mu: float | None = Field(default=None, description="of a number: the likeliest value")
+    sigma: float | None = Field(
+        default=None, gt=0, description="of a number: one standard deviation; on a log scale the factor that it is"
+    )
+    alpha: float | None = Field(default=None, ge=1, description="of a number: of a beta distribution over its range")
+    beta: float | None = Field(default=None, ge=1, description="of a number: of a beta distribution over its range")
+    weights: dict[bool | int | float | str, Annotated[float, Field(gt=0)]] | None = Field(
+        default=None, description="of a choice: by value, how likely next to the others, whose weight is 1"
+    )
+
+    @model_validator(mode="after")
+    def _refuse_halves(self) -> Self:
+        if self.model_fields_set not in ({"mu", "sigma"}, {"alpha", "beta"}, {"weights"}):
+            raise ValueError("give mu and sigma, or alpha and beta, or weights")
+        return self
+
+
 class BayesianConfig(_Settings):
     """Gaussian processes over all fidelities, expected hypervolume improvement, fidelity by the worth of a test."""
 
@@ -88,8 +110,14 @@ class BayesianConfig(_Settings):
         default=10.0,
         ge=0,
         le=1e4,
-        description="how much the search space's normal and beta distributions and weighted choices count as beliefs about "
-        "the best configurations: density to the power of this over the number of results; 0: only samples follow them",
+        description="how much priors, and the search space's normal and beta distributions and weighted choices, count as "
+        "beliefs about the best configurations: density to the power of this over the number of results; 0: only samples "
+        "follow them",
+    )
+    priors: dict[str, dict[str, PriorConfig]] = Field(
+        default_factory=dict,
+        description="by objective and hyperparameter, where its best values are believed to be, e.g. {error: {lr: {mu: 3e-3, "
+        "sigma: 3}}}, in place of what the search space says of all objectives",
     )
     warm_start: tuple[str, ...] = Field(
         default=(),

@@ -7,25 +7,21 @@ each categorical and ordinal, NaN for what a condition switches off.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from ConfigSpace import Configuration, ConfigurationSpace
 from ConfigSpace.hyperparameters import (
-    BetaFloatHyperparameter,
-    BetaIntegerHyperparameter,
     CategoricalHyperparameter,
-    Constant,
     Hyperparameter,
-    NormalFloatHyperparameter,
-    NormalIntegerHyperparameter,
     NumericalHyperparameter,
     OrdinalHyperparameter,
 )
 
+from dsnn_hpo.optimizers._kinds import all_values, is_index, n_values_of, width
+from dsnn_hpo.optimizers._priors import AnyHyperparameter, Prior
 from dsnn_hpo.search_space import plain
 from dsnn_hpo.trial import Config
 
@@ -35,9 +31,6 @@ Mask = npt.NDArray[np.bool_]
 MAX_ENUMERATED = 20_000
 STEP_SIZES = (0.3, 0.1, 0.03, 0.01)
 """Standard deviations of a mutation, in a hyperparameter's range."""
-LEAST_DENSITY = 1e-3
-"""Of a hyperparameter's value: beliefs rule out nothing."""
-N_GRID = 2001
 
 
 class VectorSpace:
@@ -45,24 +38,25 @@ class VectorSpace:
 
     Args:
         space: is copied, and left as it is.
+        priors: for each objective, what is believed of its best configurations, see ``Prior``; none: what the space says
+            of all.
 
     Attributes:
         n_free: hyperparameters that are no constants.
         n_columns: of a row.
-        has_prior: whether any hyperparameter has another distribution than the uniform one.
+        priors: where the best configurations are believed to be, one or one for each objective.
         groups: shape (n_features,), the hyperparameter, counted from 0, that each column of ``features`` is of.
     """
 
-    def __init__(self, space: ConfigurationSpace) -> None:
+    def __init__(self, space: ConfigurationSpace, priors: Sequence[Mapping[str, AnyHyperparameter]] = ()) -> None:
         self._space = copy.deepcopy(space)
         self._hyperparameters: tuple[Hyperparameter[Any, Any], ...] = tuple(self._space.values())
-        self._free = [i for i, h in enumerate(self._hyperparameters) if _n_values(h) > 1]
+        self._free = [i for i, h in enumerate(self._hyperparameters) if n_values_of(h) > 1]
         self.n_free = len(self._free)
         self.n_columns = len(self._hyperparameters)
-        widths = [_width(self._hyperparameters[i]) for i in self._free]
+        widths = [width(self._hyperparameters[i]) for i in self._free]
         self.groups: npt.NDArray[np.intp] = np.repeat(np.arange(len(widths)), widths)
-        self._shaped = [i for i in self._free if _has_shape(self._hyperparameters[i])]
-        self.has_prior = bool(self._shaped)
+        self.priors = tuple(Prior(self._hyperparameters, stated) for stated in priors or ({},))
         # Some clauses name hyperparameters that a condition may have switched off.
         self._conditions = [(node.children_indices, node.condition) for node in self._space._dag.minimum_conditions]
         self._clauses = [*self._space._dag.unconditional_forbiddens, *self._space._dag.conditional_forbiddens]
@@ -82,7 +76,7 @@ class VectorSpace:
         return np.asarray(Configuration(self._space, values=values).get_array(), dtype=np.float64)
 
     def draw(self, n: int, generator: np.random.Generator) -> Floats:
-        """Returns at most ``n`` legal rows, drawn from the hyperparameters' own distributions; fewer where many are forbidden."""
+        """Returns at most ``n`` legal rows, drawn from any of the priors; fewer where many are forbidden."""
         if n < 1:
             return np.empty((0, self.n_columns))
         found: list[Floats] = []
@@ -139,42 +133,18 @@ class VectorSpace:
                 n_choices = len(hyperparameter.choices)
                 columns.extend((values == choice) / np.sqrt(2.0) for choice in range(n_choices))
             else:
-                span = max(1.0, _n_values(hyperparameter) - 1.0) if _is_index(hyperparameter) else 1.0
+                span = max(1.0, n_values_of(hyperparameter) - 1.0) if is_index(hyperparameter) else 1.0
                 columns.append(np.where(np.isnan(values), 0.5, values / span))
         return np.stack(columns, axis=1) if columns else np.zeros((len(rows), 0))
 
-    @cached_property
-    def max_log_prior(self) -> float:
-        """Returns what ``log_prior`` is at most, as far as a fine grid tells, where all hyperparameters are active."""
-        return float(sum(np.log(self._density(i, _grid(self._hyperparameters[i])).max()) for i in self._shaped))
-
-    def log_prior(self, rows: Floats) -> Floats:
-        """Returns the logarithm of the rows' density over that of a uniform space, shape (n,), where it falls far below that, ``LEAST_DENSITY`` of it.
-
-        What a condition switches off does not count.
-        """
-        total = np.zeros(len(rows))
-        for index in self._shaped:
-            values = rows[:, index]
-            active = np.flatnonzero(~np.isnan(values))
-            total[active] += np.log(np.maximum(self._density(index, values[active]), LEAST_DENSITY))
-        return total
-
-    def _density(self, index: int, values: Floats) -> Floats:
-        """Returns the density of a hyperparameter's values over that of the uniform distribution."""
-        hyperparameter = self._hyperparameters[index]
-        density = np.asarray(hyperparameter._vector_dist.pdf_vector(values), dtype=np.float64)
-        size = _n_values(hyperparameter)
-        return density * (size if np.isfinite(size) else 1.0)
-
     def enumerate(self) -> Floats | None:
         """Returns every legal row, or None where there are more than ``MAX_ENUMERATED``, or infinitely many."""
-        sizes = [_n_values(self._hyperparameters[i]) for i in self._free]
+        sizes = [n_values_of(self._hyperparameters[i]) for i in self._free]
         if np.prod([float(size) for size in sizes]) > MAX_ENUMERATED:
             return None
         rows = np.zeros((1, self.n_columns))
         for index, hyperparameter in enumerate(self._hyperparameters):
-            values = _all_values(hyperparameter)
+            values = all_values(hyperparameter)
             rows = np.repeat(rows, len(values), axis=0)
             rows[:, index] = np.tile(values, len(rows) // len(values))
         legal = self._legal(rows)
@@ -183,13 +153,10 @@ class VectorSpace:
         return legal[np.sort(first)]
 
     def _raw(self, n: int, generator: np.random.Generator) -> Floats:
-        legacy = np.random.RandomState(generator.integers(2**32, dtype=np.uint32))
-        columns = [h._vector_dist.sample_vector(n=n, seed=legacy) for h in self._hyperparameters]
-        for i, h in enumerate(self._hyperparameters):
-            if isinstance(h, NormalIntegerHyperparameter | BetaIntegerHyperparameter) and h.log:
-                # ConfigSpace draws these from a grid that is not that of the integers.
-                columns[i] = h.to_vector(h.to_value(columns[i]))
-        return np.stack(columns, axis=1).astype(np.float64)
+        drawn = [prior.draw(n, generator) for prior in self.priors]
+        if len(drawn) == 1:
+            return drawn[0]
+        return np.stack(drawn)[generator.integers(len(drawn), size=n), np.arange(n)]
 
     def _legal(self, rows: Floats) -> Floats:
         # ConfigSpace takes a column for each configuration.
@@ -209,47 +176,6 @@ def fingerprints(rows: Floats) -> list[bytes]:
     return [row.tobytes() for row in rounded]
 
 
-def _n_values(hyperparameter: Hyperparameter[Any, Any]) -> float:
-    return 1.0 if isinstance(hyperparameter, Constant) else float(hyperparameter.size)
-
-
-def _has_shape(hyperparameter: Hyperparameter[Any, Any]) -> bool:
-    if isinstance(hyperparameter, CategoricalHyperparameter):
-        return len(set(hyperparameter.probabilities)) > 1
-    return isinstance(
-        hyperparameter,
-        NormalFloatHyperparameter | NormalIntegerHyperparameter | BetaFloatHyperparameter | BetaIntegerHyperparameter,
-    )
-
-
-def _is_index(hyperparameter: Hyperparameter[Any, Any]) -> bool:
-    return isinstance(hyperparameter, CategoricalHyperparameter | OrdinalHyperparameter)
-
-
-def _width(hyperparameter: Hyperparameter[Any, Any]) -> int:
-    return len(hyperparameter.choices) if isinstance(hyperparameter, CategoricalHyperparameter) else 1
-
-
-def _all_values(hyperparameter: Hyperparameter[Any, Any]) -> Floats:
-    n_values = int(_n_values(hyperparameter))
-    if isinstance(hyperparameter, Constant):
-        return np.asarray([hyperparameter.to_vector(hyperparameter.value)], dtype=np.float64)
-    if _is_index(hyperparameter):
-        return np.arange(n_values, dtype=np.float64)
-    assert isinstance(hyperparameter, NumericalHyperparameter)
-    values = np.arange(int(hyperparameter.lower), int(hyperparameter.upper) + 1)
-    return np.asarray(hyperparameter.to_vector(values), dtype=np.float64)
-
-
-def _grid(hyperparameter: Hyperparameter[Any, Any]) -> Floats:
-    """Returns all values, or so many of a number that they tell the highest density."""
-    if _n_values(hyperparameter) <= N_GRID:
-        return _all_values(hyperparameter)
-    values = np.linspace(0.0, 1.0, N_GRID)
-    is_whole = np.isfinite(_n_values(hyperparameter))
-    return np.asarray(hyperparameter.to_vector(hyperparameter.to_value(values)) if is_whole else values)
-
-
 def _stepped(
     hyperparameter: Hyperparameter[Any, Any], values: Floats, step: Floats, generator: np.random.Generator
 ) -> Floats:
@@ -258,7 +184,7 @@ def _stepped(
     if isinstance(hyperparameter, CategoricalHyperparameter):
         n_choices = len(hyperparameter.choices)
         return (values + generator.integers(1, n_choices, size=len(values))) % n_choices
-    n_values = _n_values(hyperparameter)
+    n_values = n_values_of(hyperparameter)
     span = n_values - 1.0 if isinstance(hyperparameter, OrdinalHyperparameter) else 1.0
     moves = step * generator.standard_normal(len(values)) * span
     if isinstance(hyperparameter, OrdinalHyperparameter):

@@ -84,6 +84,18 @@ MALFORMED: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
         changed("optimizer: smac", "optimizer: {name: random, initial: 3}"),
         ("optimizer.initial",),
     ),
+    "a prior of no objective": (
+        changed("optimizer: smac", "optimizer: {name: bayesian, priors: {eror: {}}}"),
+        ("experiment.yaml:6: optimizer: priors", "did you mean 'error'"),
+    ),
+    "a prior that does not fit": (
+        changed("optimizer: smac", "optimizer: {name: bayesian, priors: {error: {lr: {mu: 3, sigma: 2}}}}"),
+        ("experiment.yaml:6: optimizer: priors: error: lr", "0.0001 to 0.1"),
+    ),
+    "a prior with a wrong key": (
+        changed("optimizer: smac", "optimizer: {name: bayesian, priors: {error: {lr: {mu: 3, sigmas: 2}}}}"),
+        ("optimizer.priors.error.lr.sigmas", "did you mean 'sigma'"),
+    ),
     "no budget": (changed("{trials: 22}", "{}"), ("budget", "trials", "wall_time_s")),
     "negative budget": (changed("trials: 22", "trials: -1"), ("budget.trials", "-1")),
     "no workers": (GOOD + "execution: {workers: 0}\n", ("execution.workers", "0")),

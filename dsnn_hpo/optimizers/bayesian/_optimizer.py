@@ -14,6 +14,7 @@ from dsnn_hpo.optimizers._constraints import constraints_of, mean_one_weights, r
 from dsnn_hpo.optimizers._evolution import evolved
 from dsnn_hpo.optimizers._fresh import Fresh
 from dsnn_hpo.optimizers._halving import Ladder
+from dsnn_hpo.optimizers._priors import priors_of
 from dsnn_hpo.optimizers._trials import Trials
 from dsnn_hpo.optimizers._vectors import Floats, VectorSpace
 from dsnn_hpo.optimizers.bayesian._earlier import Earlier
@@ -53,7 +54,7 @@ class BayesianOptimizer:
         background: what there is before the search.
 
     Raises:
-        InputError: a constraint, the reference, a weight or a known figure is not right for the objectives.
+        InputError: a constraint, the reference, a weight, a prior or a known figure is not right for the objectives or the space.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class BayesianOptimizer:
         constraints = constraints_of(config, objectives)
         outputs = tuple({o.name: o for o in (*objectives, *(c.output for c in constraints))}.values())
         rungs = fidelity.rungs()
-        space_ = VectorSpace(space)
+        space_ = VectorSpace(space, priors_of(config, space, objectives))
         earlier = Earlier(background.earlier, space_, outputs, rungs, self._m)
         n_initial = config.n_initial or default_n_initial(space_.n_free, rungs, background.budget)
         if config.n_initial is None and len(earlier) >= n_initial:

@@ -43,7 +43,7 @@ class Aim:
         weights: shape (n_objectives,), how much each matters, 1 in the mean; None for all alike.
         test_price: what a test costs, over what it does cost; above 1 there are fewer of them.
         unit: of cost.
-        prior_weight: of the space's own distributions as beliefs about where the best lies.
+        prior_weight: of the space's priors.
         continues: whether a longer training of a configuration goes on from its last one, and pays the difference only.
     """
 
@@ -119,6 +119,9 @@ class Proposer:
 
     def __init__(self, known: Known, aim: Aim, fitted: Fitted, generator: np.random.Generator) -> None:
         self._known, self._aim, self._generator = known, aim, generator
+        priors = known.space.priors
+        # Of several objectives' priors, each proposal follows one (PriMO, Basu et al. 2025).
+        self._prior = priors[generator.integers(len(priors))] if len(priors) > 1 else priors[0]
         trials = known.trials
         table = known.table()
         kept = chosen_rows(table.losses, table.bias, MAX_ROWS, known.seed)
@@ -195,13 +198,14 @@ class Proposer:
         return self._value(self._known.space.features(rows), exact) * self._belief(rows)
 
     def _belief(self, rows: Floats) -> Floats:
-        """Returns the density of rows, over the highest, to a power that falls with the results (PiBO, Hvarfner et al. 2022)."""
-        known, weight = self._known, self._aim.prior_weight
-        if not (known.space.has_prior and weight):
+        """Returns the prior's density of rows, over the highest, to a power that falls with the results (PiBO, Hvarfner et al. 2022)."""
+        prior, weight = self._prior, self._aim.prior_weight
+        if prior.is_uniform or not weight:
             return np.ones(len(rows))
-        below = known.space.log_prior(rows) - known.space.max_log_prior
+        below = prior.log_density(rows) - prior.max_log_density
         # Of what is so unlikely that nothing would be left of it, values still tell which is better.
-        return np.exp(np.maximum(below * weight / max(1, len(known.trials.outcomes)), LEAST_LOG_BELIEF))
+        n_results = max(1, len(self._known.trials.outcomes))
+        return np.exp(np.maximum(below * weight / n_results, LEAST_LOG_BELIEF))
 
     def _told_exactly(self, index: Index) -> Floats:
         """Returns the scaled losses of known configurations that need no training, NaN for all others."""
