@@ -80,7 +80,13 @@ class Prior:
     @cached_property
     def max_log_density(self) -> float:
         """Returns what ``log_density`` is at most, as far as a fine grid tells, where all hyperparameters are active."""
-        return float(sum(np.log(self._density(i, grid(self._hyperparameters[i])).max()) for i in self._shaped))
+        return float(sum(np.log(max(self._max_density(i), LEAST_DENSITY)) for i in self._shaped))
+
+    def _max_density(self, index: int) -> float:
+        # The default is the mode, unless another one is given; a narrow peak may lie between the points of the grid.
+        shape = self._shapes[index]
+        values = np.append(grid(self._hyperparameters[index]), shape.to_vector(shape.default_value))
+        return float(self._density(index, values).max())
 
     def _density(self, index: int, values: Floats) -> Floats:
         """Returns the density of a hyperparameter's values over that of the uniform distribution."""

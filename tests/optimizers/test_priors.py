@@ -90,6 +90,14 @@ def test_no_density_is_above_the_highest():
     assert prior.max_log_density - 0.5 < prior.log_density(rows).max() <= prior.max_log_density + 1e-9
 
 
+def test_the_narrowest_belief_has_a_highest_density():
+    stated = {"a": {"x0": {"mu": 0.30003, "sigma": 1e-9}}, "b": {"x0": {"mu": 0.7, "sigma": 1e-9}}}
+    prior = VectorSpace(space_of(), priors_of(settings(stated), space_of(), OBJECTIVES)).priors[0]
+    at = prior.log_density(np.asarray([[0.30003, 0.5, 0.5, 0.5], [0.31, 0.5, 0.5, 0.5]]))
+    assert at[0] == pytest.approx(prior.max_log_density)
+    assert at[1] < 0 < at[0]
+
+
 def test_mutations_keep_to_the_range():
     space, rows = drawn(200)
     children = space.mutate(rows, np.random.default_rng(1))
