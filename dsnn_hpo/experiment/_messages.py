@@ -66,7 +66,7 @@ def explain(error: ValidationError, data: Mapping[str, Any], model: type[BaseMod
 def _fault(detail: Any, path: Location, model: type[BaseModel]) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"unknown key {one_of(str(path[-1]), _keys_at(model, path[:-1]))}"
+        return f"unknown key {one_of(str(path[-1]), _keys_at(model, path[:-1], detail['loc']))}"
     if kind == "missing":
         return "missing; this key is needed"
     if "model_arguments" in path:
@@ -100,12 +100,14 @@ def _path_in_data(location: Location, data: Any) -> Location:
     return tuple(path)
 
 
-def _keys_at(model: type[BaseModel], path: Location) -> list[str]:
-    """Returns the keys that are allowed below a path, over all members of a union."""
+def _keys_at(model: type[BaseModel], path: Location, location: Location) -> list[str]:
+    """Returns the keys that are allowed below a path: of the member of a union that pydantic's location names, or of all."""
     annotations: list[Any] = [model]
     for part in path:
         annotations = [below for annotation in annotations for below in _below(annotation, part)]
     models = [m for annotation in annotations for m in _members(annotation) if _is_model(m)]
+    named = [m for m in models if "name" in m.model_fields and m.model_fields["name"].default in location]
+    models = named or models
     return sorted({name for m in models for name in m.model_fields})
 
 

@@ -82,7 +82,7 @@ MALFORMED: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "unknown optimizer": (changed("optimizer: smac", "optimizer: smack"), ("optimizer", "did you mean 'smac'")),
     "unknown optimizer option": (
         changed("optimizer: smac", "optimizer: {name: random, initial: 3}"),
-        ("optimizer.initial",),
+        ("optimizer.initial", "(allowed: evaluate_default, name)"),
     ),
     "a prior of no objective": (
         changed("optimizer: smac", "optimizer: {name: bayesian, priors: {eror: {}}}"),
