@@ -16,7 +16,7 @@ from searching.problem import Problem
 Kind = Literal["good", "misleading"]
 KINDS: tuple[Kind, ...] = ("good", "misleading")
 
-N_TRIED, N_GOOD = 1000, 50
+N_TRIED, N_GOOD = 5000, 25
 WIDTH = 0.2
 """One standard deviation, in a number's range."""
 CHANCE = 0.6
@@ -26,7 +26,7 @@ CHANCE = 0.6
 def beliefs(problem: Problem, kind: Kind, seed: int) -> dict[str, dict[str, Any]]:
     """Returns the ``priors`` of ``BayesianConfig``: distributions around a configuration for each objective.
 
-    Of 1,000 random configurations, the 50 of the least sum of ranks by their true values are good ones: it is the best of them
+    Of 5,000 random configurations, the 25 of the least sum of ranks by their true values are good ones: it is the best of them
     for that objective. Misleading, the sign of all values is turned.
     """
     space = copy.deepcopy(problem.space)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 
+from dsnn_hpo.optimizers._priors import Prior
 from dsnn_hpo.optimizers._trials import Trials
 from dsnn_hpo.optimizers._vectors import Floats, VectorSpace
 
@@ -25,10 +27,10 @@ class Fresh:
         self._space = space
         self._trials = trials
 
-    def one(self, generator: np.random.Generator) -> Floats | None:
-        """Returns a row that is new, or None where there is none (in a large finite space: where none was found)."""
+    def one(self, generator: np.random.Generator, priors: Sequence[Prior] = ()) -> Floats | None:
+        """Returns a row that is new, drawn from any of the space's priors, or of others; or None where there is none (in a large finite space: where none was found)."""
         for n_drawn in (1, *[N_DRAWN] * N_TRIES):
-            rows = self._space.draw(n_drawn, generator)
+            rows = self._space.draw(n_drawn, generator, priors)
             new = np.flatnonzero(self._trials.is_new(rows))
             if len(new):
                 return np.asarray(rows[new[0]], dtype=np.float64)

@@ -99,24 +99,26 @@ class Prior:
 def priors_of(
     config: BayesianConfig, space: ConfigurationSpace, objectives: Sequence[Objective]
 ) -> list[dict[str, AnyHyperparameter]]:
-    """Returns for each objective the distributions that are stated for it, or nothing where none is stated for any.
+    """Returns for each objective the distributions that are stated for it, and none at last; or nothing where none are stated at all.
 
     Raises:
         InputError: a prior names an objective or a hyperparameter that there is not, or does not fit its range.
     """
     names = [o.name for o in objectives]
-    for name, stated in config.priors.items():
+    for name, said in config.priors.items():
         if name not in names:
             raise InputError(f"priors: no objective {one_of(name, names)}")
-        for hyperparameter in stated:
+        for hyperparameter in said:
             if hyperparameter not in space:
                 raise InputError(f"priors: {name}: no hyperparameter {one_of(hyperparameter, list(space))}")
     if not any(config.priors.values()):
         return []
-    return [
+    stated = [
         {h: _shape(f"priors: {o}: {h}", space[h], prior) for h, prior in config.priors.get(o, {}).items()}
         for o in names
     ]
+    # Beliefs may be wrong: a share of the search follows none.
+    return [*stated, {}]
 
 
 def _shape(where: str, own: AnyHyperparameter, prior: PriorConfig) -> AnyHyperparameter:

@@ -38,13 +38,13 @@ class VectorSpace:
 
     Args:
         space: is copied, and left as it is.
-        priors: for each objective, what is believed of its best configurations, see ``Prior``; none: what the space says
-            of all.
+        priors: for each objective, what is believed of its best configurations, see ``Prior``, and {} at last; none at all: what
+            the space says of all.
 
     Attributes:
         n_free: hyperparameters that are no constants.
         n_columns: of a row.
-        priors: where the best configurations are believed to be, one or one for each objective.
+        priors: where the best configurations are believed to be: that of the space alone, or those of the objectives and it.
         groups: shape (n_features,), the hyperparameter, counted from 0, that each column of ``features`` is of.
     """
 
@@ -75,14 +75,14 @@ class VectorSpace:
         values = {name: config[name] for name in self._space if name in config}
         return np.asarray(Configuration(self._space, values=values).get_array(), dtype=np.float64)
 
-    def draw(self, n: int, generator: np.random.Generator) -> Floats:
-        """Returns at most ``n`` legal rows, drawn from any of the priors; fewer where many are forbidden."""
+    def draw(self, n: int, generator: np.random.Generator, priors: Sequence[Prior] = ()) -> Floats:
+        """Returns at most ``n`` legal rows, each drawn from any of the priors, or of others; fewer where many are forbidden."""
         if n < 1:
             return np.empty((0, self.n_columns))
         found: list[Floats] = []
         n_found = 0
         for _ in range(20):
-            rows = self._legal(self._raw(max(2 * (n - n_found), 8), generator))
+            rows = self._legal(self._raw(max(2 * (n - n_found), 8), generator, priors))
             found.append(rows)
             n_found += len(rows)
             if n_found >= n:
@@ -152,8 +152,8 @@ class VectorSpace:
         _, first = np.unique(np.where(np.isnan(legal), -1.0, legal), axis=0, return_index=True)
         return legal[np.sort(first)]
 
-    def _raw(self, n: int, generator: np.random.Generator) -> Floats:
-        drawn = [prior.draw(n, generator) for prior in self.priors]
+    def _raw(self, n: int, generator: np.random.Generator, priors: Sequence[Prior] = ()) -> Floats:
+        drawn = [prior.draw(n, generator) for prior in priors or self.priors]
         if len(drawn) == 1:
             return drawn[0]
         return np.stack(drawn)[generator.integers(len(drawn), size=n), np.arange(n)]

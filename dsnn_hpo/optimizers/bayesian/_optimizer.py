@@ -14,7 +14,7 @@ from dsnn_hpo.optimizers._constraints import constraints_of, mean_one_weights, r
 from dsnn_hpo.optimizers._evolution import evolved
 from dsnn_hpo.optimizers._fresh import Fresh
 from dsnn_hpo.optimizers._halving import Ladder
-from dsnn_hpo.optimizers._priors import priors_of
+from dsnn_hpo.optimizers._priors import Prior, priors_of
 from dsnn_hpo.optimizers._trials import Trials
 from dsnn_hpo.optimizers._vectors import Floats, VectorSpace
 from dsnn_hpo.optimizers.bayesian._earlier import Earlier
@@ -123,13 +123,19 @@ class BayesianOptimizer:
             return self._known.space.row(self._known.space.default), self._known.rungs[0]
         if len(trials.configurations) < self._known.n_initial:
             row = self._best_of_earlier_runs()
-            row = self._new(generator) if row is None else row
+            row = self._new(generator, self._prior_in_turn) if row is None else row
             if row is not None:
                 return row, self._known.rungs[0]
         proposal = self._first_full(generator)
         if proposal is None and generator.random() < RANDOM_SHARE and (row := self._new(generator)) is not None:
             return row, self._known.rungs[0]
         return proposal or self._modelled(generator) or self._unmodelled(generator)
+
+    @property
+    def _prior_in_turn(self) -> Sequence[Prior]:
+        # The last in turn says what the space does: by its share of the initial design the reference is guessed.
+        priors = self._known.space.priors
+        return (priors[len(self._known.trials.configurations) % len(priors)],)
 
     def _first_full(self, generator: np.random.Generator) -> Proposal | None:
         """Returns one of the best of the initial design, to be trained to the end, while hardly any was."""
@@ -157,13 +163,13 @@ class BayesianOptimizer:
         new = np.flatnonzero(known.trials.is_new(rows))
         return rows[new[0]] if len(new) else None
 
-    def _new(self, generator: np.random.Generator) -> Floats | None:
+    def _new(self, generator: np.random.Generator, priors: Sequence[Prior] = ()) -> Floats | None:
         """Returns a random row that keeps the limits as far as they are known, if that can be found; None without any."""
-        row = self._fresh.one(generator)
+        row = self._fresh.one(generator, priors)
         for _ in range(MAX_LOOKED_UP if self._exact.bounds_any else 0):
             if row is None or self._exact.keeps_limits(self._exact.of(row[None]))[0]:
                 break
-            row = self._fresh.one(generator)
+            row = self._fresh.one(generator, priors)
         return row
 
     def _keeps_known_limits(self, index: int) -> bool:

@@ -245,9 +245,11 @@ class Proposer:
 
     def _reference(self) -> Floats:
         """Returns the scaled reference point: the user's, or else wide enough for most of the initial design."""
-        m = self._aim.n_objectives
+        m, n_priors = self._aim.n_objectives, len(self._known.space.priors)
         n_initial = min(self._known.n_initial, len(self._known.trials.configurations))
-        means, _ = self._model.predict(self._known.features(range(n_initial)))
+        # What beliefs chose is better than most, and the box around it would lack the ends of the front.
+        unbelieved = range(n_initial)[n_priors - 1 :: n_priors] or range(n_initial)
+        means, _ = self._model.predict(self._known.features(unbelieved))
         reference = np.quantile(means[:, :m], REFERENCE_QUANTILE, axis=0) + REFERENCE_MARGIN
         for j, loss in self._aim.reference.items():
             reference[j] = self._model.scales[j].apply(np.asarray([loss]))[0]
