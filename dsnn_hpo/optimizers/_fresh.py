@@ -28,7 +28,10 @@ class Fresh:
         self._trials = trials
 
     def one(self, generator: np.random.Generator, priors: Sequence[Prior] = ()) -> Floats | None:
-        """Returns a row that is new, drawn from any of the space's priors, or of others; or None where there is none (in a large finite space: where none was found)."""
+        """Returns a row that is new, or None where there is none (in a large finite space: where none was found).
+
+        Drawn from any of the space's priors, or of others.
+        """
         for n_drawn in (1, *[N_DRAWN] * N_TRIES):
             rows = self._space.draw(n_drawn, generator, priors)
             new = np.flatnonzero(self._trials.is_new(rows))

@@ -24,10 +24,12 @@ N_GRID = 2001
 
 
 def n_values_of(hyperparameter: Hyperparameter[Any, Any]) -> float:
+    """Returns how many values there are; infinitely many of a float."""
     return 1.0 if isinstance(hyperparameter, Constant) else float(hyperparameter.size)
 
 
 def has_shape(hyperparameter: Hyperparameter[Any, Any]) -> bool:
+    """Returns whether some values are likelier than others."""
     if isinstance(hyperparameter, CategoricalHyperparameter):
         return len(set(hyperparameter.probabilities)) > 1
     return isinstance(
@@ -37,14 +39,17 @@ def has_shape(hyperparameter: Hyperparameter[Any, Any]) -> bool:
 
 
 def is_index(hyperparameter: Hyperparameter[Any, Any]) -> bool:
+    """Returns whether a value's vector is its place among all, not a number in [0, 1]."""
     return isinstance(hyperparameter, CategoricalHyperparameter | OrdinalHyperparameter)
 
 
 def width(hyperparameter: Hyperparameter[Any, Any]) -> int:
+    """Returns how many features a model learns from."""
     return len(hyperparameter.choices) if isinstance(hyperparameter, CategoricalHyperparameter) else 1
 
 
 def all_values(hyperparameter: Hyperparameter[Any, Any]) -> Floats:
+    """Returns the vectors of all values, of which there must be finitely many."""
     n_values = int(n_values_of(hyperparameter))
     if isinstance(hyperparameter, Constant):
         return np.asarray([hyperparameter.to_vector(hyperparameter.value)], dtype=np.float64)

@@ -59,7 +59,7 @@ class Prior:
         legacy = np.random.RandomState(generator.integers(2**32, dtype=np.uint32))
         columns = [shape._vector_dist.sample_vector(n=n, seed=legacy) for shape in self._shapes]
         for i, (own, shape) in enumerate(zip(self._hyperparameters, self._shapes, strict=True)):
-            # ConfigSpace draws these from a grid that is not that of the integers.
+            # ConfigSpace draws these from a grid that is not that of the integers, and what is stated from none.
             is_off_grid = isinstance(own, NormalIntegerHyperparameter | BetaIntegerHyperparameter) and own.log
             if is_off_grid or (shape is not own and isinstance(own, NumericalHyperparameter)):
                 columns[i] = own.to_vector(own.to_value(columns[i]))
@@ -79,7 +79,7 @@ class Prior:
 
     @cached_property
     def max_log_density(self) -> float:
-        """Returns what ``log_density`` is at most, as far as a fine grid tells, where all hyperparameters are active."""
+        """Returns what ``log_density`` is at most, as far as a fine grid and defaults tell, where all hyperparameters are active."""
         return float(sum(np.log(max(self._max_density(i), LEAST_DENSITY)) for i in self._shaped))
 
     def _max_density(self, index: int) -> float:
