@@ -51,7 +51,7 @@ ENGINES: Mapping[str, Config] = {
     "optuna-nsga2": OptunaConfig(sampler="nsga2", population_size=4),
     "optuna-tpe": OptunaConfig(sampler="tpe", n_initial=4),
     # A proposal of its model takes a third of a second: a few of them in each test.
-    "optuna-gp": OptunaConfig(sampler="gp", n_initial=34),
+    "optuna-gp": OptunaConfig(sampler="gp", n_initial=37),
     "random": RandomConfig(),
     "asha": AshaConfig(),
     "asha-brackets": AshaConfig(proposals="random", brackets=3),
