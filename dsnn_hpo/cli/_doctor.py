@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
 from dsnn_hpo.cli._console import console
-from dsnn_hpo.experiment import Finding
+
+if TYPE_CHECKING:
+    from dsnn_hpo.experiment import Finding
 
 _SIGNS = {"ok": ("✓", "green"), "lack": ("✗", "red"), "note": ("·", "yellow")}
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
 from dsnn_hpo.cli._console import console
-from dsnn_hpo.experiment import Exported
+
+if TYPE_CHECKING:
+    from dsnn_hpo.experiment import Exported
 
 
 def print_exported(made: Exported) -> None:

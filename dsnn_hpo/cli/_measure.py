@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich import box
 from rich.table import Table
 
 from dsnn_hpo.cli._console import console
-from dsnn_hpo.experiment import Remeasured, RunMeasurement
 from dsnn_hpo.report import readable, with_interval
+
+if TYPE_CHECKING:
+    from dsnn_hpo.experiment import Remeasured, RunMeasurement
 
 
 def print_measurement(found: RunMeasurement) -> None:

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from dsnn_hpo.experiment import Links, RegisteredTrial, Synced
+if TYPE_CHECKING:
+    from dsnn_hpo.experiment import Links, RegisteredTrial, Synced
 
 _EVERY = 50
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from ConfigSpace import UniformIntegerHyperparameter
 from rich.table import Table
 
 from dsnn_hpo.cli._console import console
-from dsnn_hpo.experiment import Experiment
 from dsnn_hpo.kernels import isa
 from dsnn_hpo.optimizers import BayesianConfig, Budget, Plan, initial_design, plan
+
+if TYPE_CHECKING:
+    from dsnn_hpo.experiment import Experiment
 
 
 def print_plan(experiment: Experiment) -> None:

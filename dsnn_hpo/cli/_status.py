@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dsnn_hpo.cli._console import console
 from dsnn_hpo.cli._progress import duration, joules
-from dsnn_hpo.experiment import RunStatus
+
+if TYPE_CHECKING:
+    from dsnn_hpo.experiment import RunStatus
 
 
 def print_status(status: RunStatus) -> None:

@@ -6,16 +6,20 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
 
 from dsnn_hpo.cli._console import console, print_error
 from dsnn_hpo.cli._mlflow import print_links
-from dsnn_hpo.experiment import Outcome, RunFolder, SubmittedRun, resume_line
+from dsnn_hpo.experiment import resume_line
 from dsnn_hpo.journal import History
 from dsnn_hpo.report import FrontTable, PageFiles, front_table, price_lines
 from dsnn_hpo.trial import TrialState
+
+if TYPE_CHECKING:
+    from dsnn_hpo.experiment import Outcome, RunFolder, SubmittedRun
 
 
 def print_front(history: History) -> None:

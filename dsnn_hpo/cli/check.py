@@ -10,7 +10,11 @@ import typer
 
 def check(file: Annotated[Path, typer.Argument(help="The experiment file.", show_default=False)]) -> None:
     """Checks an experiment without running it and prints the plan."""
-    from dsnn_hpo.cli._plan import print_plan
-    from dsnn_hpo.experiment import ExperimentConfig, build
+    from dsnn_hpo.experiment import ExperimentConfig
 
-    print_plan(build(ExperimentConfig.from_file(file)))
+    config = ExperimentConfig.from_file(file)
+    # Now only: a mistake in the file does not wait for torch.
+    from dsnn_hpo.cli._plan import print_plan
+    from dsnn_hpo.experiment import build
+
+    print_plan(build(config))

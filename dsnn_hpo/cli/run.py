@@ -39,6 +39,8 @@ def _run(file: Path, out: Path | None) -> None:
 def _submit(file: Path, out: Path | None) -> None:
     from dsnn_hpo.cli._summary import print_submitted
     from dsnn_hpo.experiment import ExperimentConfig
+
+    config = ExperimentConfig.from_file(file)
     from dsnn_hpo.experiment import submit as submit_run
 
-    print_submitted(submit_run(ExperimentConfig.from_file(file), out))
+    print_submitted(submit_run(config, out))

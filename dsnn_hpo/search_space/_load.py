@@ -22,6 +22,7 @@ from dsnn_hpo.search_space._check import (
     sequence,
 )
 from dsnn_hpo.search_space._clauses import Kind, children, names_in, without
+from dsnn_hpo.search_space._configspace import mend
 from dsnn_hpo.search_space._hyperparameters import HYPERPARAMETERS, Hyperparameter, model_argument
 from dsnn_hpo.search_space._model_bound import (
     Counts,
@@ -33,6 +34,8 @@ from dsnn_hpo.search_space._model_bound import (
 from dsnn_hpo.search_space._safe_yaml import read_yaml
 from dsnn_hpo.search_space._stage_bound import bound_by_stages_, refuse_two_choices
 from dsnn_hpo.trial import Scalar
+
+mend()
 
 _KINDS: tuple[Kind, ...] = ("conditions", "forbiddens")
 

@@ -49,20 +49,23 @@ def test_help_lists_the_commands():
     assert re.findall(r"│ (\w+) ", ended.stdout)[: len(commands)] == commands
 
 
-@pytest.mark.parametrize("command", ["--help", "run --help", "schema"])
-def test_heavy_libraries_are_not_loaded_for_light_commands(command):
+@pytest.mark.parametrize(
+    "command", ["--help", "run --help", "schema", "front RUN", "front RUN --json", "status RUN", "run wrong.yaml"]
+)
+def test_heavy_libraries_are_not_loaded_for_light_commands(command, finished, tmp_path):
+    (tmp_path / "wrong.yaml").write_text(EXPERIMENT.replace("budget:", "bugdet:"))
     code = f"""
 import sys
-sys.argv = {["dsnn-hpo", *command.split()]!r}
+sys.argv = {["dsnn-hpo", *command.replace("RUN", str(finished.folder.path)).split()]!r}
 from dsnn_hpo.cli import main
 try:
     main()
 except SystemExit as ended:
-    assert not ended.code
-loaded = {{"torch", "smac", "optuna", "mlflow", "codecarbon", "matplotlib", "plotly", "sklearn"}} & set(sys.modules)
-print("loaded:", sorted(loaded))
+    assert (ended.code or 0) == {2 if "wrong.yaml" in command else 0}
+heavy = {{"torch", "ConfigSpace", "smac", "optuna", "mlflow", "codecarbon", "matplotlib", "plotly", "sklearn"}}
+print("loaded:", sorted(heavy & set(sys.modules)))
 """
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert ended.stdout.splitlines()[-1] == "loaded: []"
 
 
