@@ -6,8 +6,8 @@ READY := $(VENV)/.ready
 CSRC := dsnn_hpo/kernels/csrc
 LIBRARY := dsnn_hpo/kernels/libdsnn_kernels.so
 BUILT := $(VENV)/.built
-# Processes that `make test` spreads the files of tests over: two more than two cores, as many tests wait for a server or a cluster.
-JOBS ?= 4
+# Processes that `make test` spreads the files of tests over: one more than two cores, as many tests wait for a server or a cluster.
+JOBS ?= 3
 # The library that `make sanitize` tests: a build folder of its own, never the installed one.
 SANITIZED := build/sanitized
 
