@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import yaml
 
 from dsnn_hpo.errors import DsnnHpoError, DsnnHpoWarning, ExperimentError, WorkerLostError
 from dsnn_hpo.execution import DaskConfig, Job
+from dsnn_hpo.execution._config import ClusterConfig
 from dsnn_hpo.execution.dask import DaskExecutor, _tend
+from dsnn_hpo.execution.dask._cluster import open_cluster
 from dsnn_hpo.experiment import ExperimentConfig, start
 from dsnn_hpo.journal import Asked, Lost
 from tests.execution import jobs
@@ -147,6 +150,22 @@ def test_a_job_refused_later_is_asked_for_again(make, slurm_cluster, monkeypatch
         lose_worker(slurm_cluster, lambda: len(warned))
     refusing.unlink()
     assert submit(jobs.square, 4).result(PATIENCE_S) == 16
+
+
+def test_a_cluster_closes_while_something_still_holds_its_jobs(slurm_cluster, tmp_path):
+    config = ClusterConfig(type="slurm", interface="lo", memory="700MB", local_directory=str(tmp_path))
+
+    async def opened_and_closed():
+        folder = tmp_path / "jobs" / "session"
+        folder.mkdir(parents=True)
+        cluster = await open_cluster(config, 1, folder)
+        held = list(cluster.workers.values())
+        await cluster.close()
+        return cluster, held
+
+    cluster, held = asyncio.run(opened_and_closed())
+    assert [job.status.name for job in held] == ["closed"]
+    assert cluster.status.name == "closed"
 
 
 def lose_worker(slurm_cluster, until):

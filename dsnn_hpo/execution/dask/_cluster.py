@@ -71,8 +71,10 @@ async def open_cluster(config: ClusterConfig, n_workers: int, folder: Path) -> S
         **_worker_options(config, folder.parent),
         "scheduler_options": scheduler_options,
     }
+    cluster_class = _cluster_class(config)
+    options["job_cls"] = _that_tells_its_end(cluster_class.job_cls)
     try:
-        cluster: SpecCluster = _cluster_class(config)(asynchronous=True, security=_new_keys(folder), **options)
+        cluster: SpecCluster = cluster_class(asynchronous=True, security=_new_keys(folder), **options)
         await cluster
     except (RuntimeError, OSError, TypeError, ValueError) as error:
         raise ExperimentError(f"execution.cluster: {error}") from error
@@ -89,6 +91,20 @@ async def open_cluster(config: ClusterConfig, n_workers: int, folder: Path) -> S
         raise ExperimentError(f"execution.cluster: no job for a Dask worker could be submitted: {said}") from error
     cluster.adapt(minimum=n_workers, maximum=n_workers)
     return cluster
+
+
+def _that_tells_its_end(job_class: Any) -> Any:
+    """Returns a batch system's class of jobs that say so when they are closed.
+
+    Those of dask-jobqueue 0.9.0 are "running" for ever, and a cluster that closes before the last of them is collected as
+    garbage stops halfway at that.
+    """
+
+    async def close(self: Any) -> None:
+        await job_class.close(self)
+        self.status = Status.closed
+
+    return type(job_class.__name__, (job_class,), {"close": close})
 
 
 def _new_keys(folder: Path) -> Security:
