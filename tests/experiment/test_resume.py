@@ -151,7 +151,13 @@ def test_changed_data_are_not_mixed_into_an_old_run(tmp_path):
         resume(folder)
 
 
-@pytest.mark.parametrize("optimizer", ["random", "optuna", {"name": "smac", "n_initial": 3}, "asha", "bayesian"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        *("optuna", {"name": "smac", "n_initial": 3}, "bayesian"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("random", "asha")),
+    ],
+)
 def test_a_run_of_every_optimizer_resumes_from_any_folder(optimizer, experiment_file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = yaml.safe_load(EXPERIMENT)
