@@ -155,7 +155,7 @@ def test_changed_data_are_not_mixed_into_an_old_run(tmp_path):
     "optimizer",
     [
         *("optuna", {"name": "smac", "n_initial": 3}, "bayesian"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("random", "asha")),
+        *(pytest.param(o, marks=pytest.mark.slow) for o in ("random", "asha", {"name": "optuna", "sampler": "tpe"})),
     ],
 )
 def test_a_run_of_every_optimizer_resumes_from_any_folder(optimizer, experiment_file, tmp_path, monkeypatch):
